@@ -1,0 +1,72 @@
+"""Signatures in and out, and the secrets behind them. Everything is checked over the raw bytes, in constant time."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Final
+
+from nacl.encoding import RawEncoder
+from nacl.hash import blake2b
+from nacl.signing import SigningKey
+
+from domain.errors import ParsegateError
+
+_LC_SIGNATURE: Final = re.compile(rb"sha256=([0-9a-f]{64})")
+
+
+class BadSignature(ParsegateError):
+    """The message is not from who it says it is. Always the same words: they tell no part."""
+
+    reason = "bad_signature"
+
+    def __init__(self) -> None:
+        super().__init__("the signature is missing or wrong")
+
+
+def job_secret(secret_key: bytes, job_id: str) -> str:
+    """A job's own webhook secret: ``BLAKE2b-256(key, "parsegate-webhook:" + job_id)``, 64 lower-case hex digits.
+
+    Derived, so that no look-up is needed, and a leaked one opens one job.
+
+    Args:
+        secret_key: 32 bytes.
+        job_id: the job's UUID in its canonical lower-case form.
+    """
+    digest: bytes = blake2b(f"parsegate-webhook:{job_id}".encode(), key=secret_key, digest_size=32, encoder=RawEncoder)
+    return digest.hex()
+
+
+def lc_signature(secret: str, body: bytes) -> str:
+    """The value of ``LC-Signature`` for a raw body: HMAC-SHA256 keyed with the secret's characters."""
+    return "sha256=" + hmac.new(secret.encode(), body, sha256).hexdigest()
+
+
+def verify_lc(secret_keys: Sequence[bytes], job_id: str, headers: Sequence[bytes], body: bytes) -> None:
+    """Check the provider's signature on an event.
+
+    Args:
+        secret_keys: every key in force, newest first.
+        job_id: the job in the route, canonical.
+        headers: every ``LC-Signature`` header that came; there must be exactly one.
+        body: the raw bytes.
+
+    Raises:
+        BadSignature: whatever the fault.
+    """
+    match = _LC_SIGNATURE.fullmatch(headers[0]) if len(headers) == 1 else None
+    claimed = match[1] if match is not None else b"0" * 64
+    right = False
+    for key in secret_keys:
+        expected = hmac.new(job_secret(key, job_id).encode(), body, sha256).hexdigest().encode()
+        right |= hmac.compare_digest(expected, claimed)
+    if match is None or not right:
+        raise BadSignature
+
+
+def event_signing_key(secret_key: bytes) -> SigningKey:
+    """The Ed25519 key that signs what Parsegate sends, derived from the secret key."""
+    seed: bytes = blake2b(b"parsegate-ed25519:events", key=secret_key, digest_size=32, encoder=RawEncoder)
+    return SigningKey(seed)

@@ -1,0 +1,1 @@
+"""The state: what is true is what is committed here."""

@@ -1,0 +1,71 @@
+"""Events that must reach somebody: rows that are due until they are delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID, uuid4
+
+from models.database import reading, transaction
+from models.tables import Delivery
+
+EVENTS: Final = "events"
+"""The target that stands for the events exchange."""
+
+
+def add_deliveries(job_id: UUID, event_type: str, bodies: dict[str, str], now: datetime) -> Sequence[UUID]:
+    """Make an event due for each target, once. Call it in the transaction that makes the event true.
+
+    Args:
+        bodies: target to CloudEvents JSON.
+
+    Returns:
+        The ids of the deliveries that were made; none if the event was known already.
+    """
+    made = []
+    with transaction():
+        for target, body in bodies.items():
+            delivery_id = uuid4()
+            added = (
+                Delivery.insert(
+                    delivery_id=delivery_id,
+                    job=job_id,
+                    event_type=event_type,
+                    target=target,
+                    body=body,
+                    created_at=now,
+                    due_at=now,
+                )
+                .on_conflict_ignore()
+                .as_rowcount()
+                .execute()
+            )
+            if added:
+                made.append(delivery_id)
+    return made
+
+
+def find_open(delivery_id: UUID) -> Delivery | None:
+    """The delivery, unless it was delivered or given up."""
+    with reading():
+        return Delivery.get_or_none(Delivery.delivery_id == delivery_id, Delivery.due_at.is_null(False))
+
+
+def delivered(delivery_id: UUID, now: datetime) -> None:
+    """It arrived."""
+    with transaction():
+        Delivery.update(delivered_at=now, due_at=None, last_error=None).where(
+            Delivery.delivery_id == delivery_id, Delivery.due_at.is_null(False)
+        ).execute()
+
+
+def failed(delivery_id: UUID, error: str, *, now: datetime, due_at: datetime | None) -> None:
+    """It did not arrive; it is due again at `due_at`, or given up if that is None."""
+    with transaction():
+        Delivery.update(
+            tries=Delivery.tries + 1,
+            last_error=error[:500],
+            due_at=due_at,
+            given_up_at=now if due_at is None else None,
+        ).where(Delivery.delivery_id == delivery_id, Delivery.due_at.is_null(False)).execute()

@@ -1,0 +1,292 @@
+"""Jobs and attempts: every change is a compare-and-set on the state, recorded with who, when and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from peewee import IntegrityError, Node
+
+from domain.errors import NotFound, OrderConflict, ParsegateError
+from domain.job_state import ATTEMPT_FINAL, FINAL, AttemptState, JobState, Provenance, may_step
+from domain.money import Millicredits
+from domain.orders import Order, raw_path
+from models.database import reading, transaction
+from models.tables import Attempt, Document, History, Job
+
+UNDER_WAY = tuple(state for state in AttemptState if state not in ATTEMPT_FINAL)
+
+
+@dataclass(frozen=True)
+class Content:
+    """A document's bytes, once they are in our store."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An order's job, and whether this order made it."""
+
+    job: Job
+    created: bool
+
+
+def accept_order(
+    order: Order, *, who: str, now: datetime, due_at: datetime, content: Content | None = None
+) -> Accepted:
+    """Make an order's document and job, or find them if it was ordered before.
+
+    Args:
+        order: checked for its form only; the job fails later if it can't be priced.
+        who: who orders, for the history.
+        content: the bytes' hash and size if they are in our store already; otherwise `order.source` is to be fetched.
+
+    Raises:
+        OrderConflict: the same `document_id` was used with another order, or was deleted.
+        StoreUnavailable: the database is away.
+    """
+    fingerprint = order.fingerprint(content.sha256 if content else None)
+    with transaction():
+        made = (
+            Document.insert(
+                document_id=order.document_id,
+                user_id=order.user_id,
+                tenant=order.tenant,
+                order_sha256=fingerprint,
+                source=order.source,
+                filename=order.display_name,
+                raw_path=raw_path(order.user_id, order.document_id, order.display_name),
+                raw_sha256=content.sha256 if content else None,
+                raw_bytes=content.size if content else None,
+                created_at=now,
+            )
+            .on_conflict_ignore()
+            .as_rowcount()
+            .execute()
+        )
+        if not made:
+            return Accepted(_ordered_before(order, fingerprint), created=False)
+        return Accepted(_open_job(order, who, now, due_at), created=True)
+
+
+def _ordered_before(order: Order, fingerprint: str) -> Job:
+    document = Document.get_by_id(order.document_id)
+    if document.deleted_at is not None:
+        raise OrderConflict(f"document {order.document_id} was deleted and can't be ordered again")
+    if document.order_sha256 != fingerprint:
+        raise OrderConflict(
+            f"document {order.document_id} was ordered before with another order: use another document_id"
+        )
+    job: Job = Job.select().where(Job.document == order.document_id).order_by(Job.created_at.desc()).get()
+    return job
+
+
+def _open_job(order: Order, who: str, now: datetime, due_at: datetime) -> Job:
+    job: Job = Job.create(
+        job_id=uuid4(),
+        document=order.document_id,
+        tenant=order.tenant,
+        state=JobState.RECEIVED,
+        tier=order.tier,
+        options=order.options,
+        tags=list(order.tags),
+        priority=order.priority,
+        correlation_id=order.correlation_id or uuid4(),
+        callback_url=order.callback_url,
+        due_at=due_at,
+        created_at=now,
+        updated_at=now,
+    )
+    record(job.job_id, None, JobState.RECEIVED, who=who, why="ordered", at=now)
+    return job
+
+
+def find_job(job_id: UUID) -> Job | None:
+    """The job with its document, or None."""
+    with reading():
+        return Job.select(Job, Document).join(Document).where(Job.job_id == job_id).get_or_none()
+
+
+def get_job(job_id: UUID) -> Job:
+    """The job with its document.
+
+    Raises:
+        NotFound: there is no such job.
+    """
+    job = find_job(job_id)
+    if job is None:
+        raise NotFound(f"there is no job {job_id}")
+    return job
+
+
+def record_content(job: Job, content: Content, *, due_at: datetime) -> None:
+    """The document's bytes are in our store now."""
+    with transaction():
+        Document.update(raw_sha256=content.sha256, raw_bytes=content.size).where(
+            Document.document_id == job.document_id, Document.raw_sha256.is_null()
+        ).execute()
+        Job.update(due_at=due_at, tries=0, message=None).where(
+            Job.job_id == job.job_id, Job.state == JobState.RECEIVED
+        ).execute()
+
+
+def step(
+    job_id: UUID,
+    before: JobState,
+    after: JobState,
+    *,
+    who: str,
+    why: str,
+    now: datetime,
+    due_at: datetime | None,
+    **changes: Any,
+) -> bool:
+    """Take a job from `before` to `after`, if it is still there. Call it inside a transaction with what belongs to it.
+
+    Args:
+        due_at: when the job must be looked at again; None if and only if `after` is final.
+        changes: other columns to set.
+
+    Returns:
+        False if somebody else was faster: then nothing was changed, and the caller has nothing more to do.
+    """
+    if not may_step(before, after):
+        raise ValueError(f"a job can't go from {before} to {after}")
+    if (due_at is None) != (after in FINAL):
+        raise ValueError(f"{after} and due_at={due_at} don't go together")
+    finished = now if after in FINAL else None
+    with transaction():
+        moved = (
+            Job.update(state=after, due_at=due_at, updated_at=now, finished_at=finished, tries=0, **changes)
+            .where(Job.job_id == job_id, Job.state == before)
+            .execute()
+        )
+        if moved:
+            record(job_id, before, after, who=who, why=why, at=now)
+    return bool(moved)
+
+
+def fail(job: Job, error: ParsegateError, *, who: str, now: datetime) -> bool:
+    """End a job as failed, with the error's reason and sentence. Its attempt, and so its money, is not touched."""
+    return step(
+        job.job_id,
+        JobState(job.state),
+        JobState.FAILED,
+        who=who,
+        why=str(error),
+        now=now,
+        due_at=None,
+        reason=error.reason,
+        message=str(error),
+    )
+
+
+def postpone(job: Job, due_at: datetime, *, message: str | None = None, counts: bool = True) -> None:
+    """Look at a job again at `due_at`, its state unchanged, and say why it waits.
+
+    Args:
+        counts: False if this is waiting, not trying again; the waits between tries grow with `tries`.
+    """
+    changes: dict[str, Any] = {"due_at": due_at}
+    if message is not None:
+        changes["message"] = message
+    if counts:
+        changes["tries"] = Job.tries + 1
+    with transaction():
+        Job.update(**changes).where(Job.job_id == job.job_id, Job.state == job.state).execute()
+
+
+def open_attempt(job: Job, *, provenance: Provenance, estimate: Millicredits, now: datetime) -> Attempt | None:
+    """The job's next attempt; None if one is under way. Call it inside the transaction that needs it."""
+    try:
+        with transaction():
+            number = Attempt.select().where(Attempt.job == job.job_id).count() + 1
+            attempt: Attempt = Attempt.create(
+                attempt_id=uuid4(),
+                job=job.job_id,
+                number=number,
+                state=AttemptState.OPEN,
+                provenance=provenance,
+                estimate=estimate,
+                created_at=now,
+            )
+    except IntegrityError:
+        return None
+    record(job.job_id, None, AttemptState.OPEN, who="parsegate", why="opened", at=now, attempt_id=attempt.attempt_id)
+    return attempt
+
+
+def attempt_under_way(job_id: UUID) -> Attempt | None:
+    """The job's attempt that has not ended, if there is one."""
+    with reading():
+        return Attempt.get_or_none(Attempt.job == job_id, Attempt.state.in_(UNDER_WAY))
+
+
+def unsettled_attempts(job_id: UUID) -> Sequence[Attempt]:
+    """The job's attempts that ended but whose cost the provider has not told."""
+    with reading():
+        return list(Attempt.select().where(Attempt.job == job_id, Attempt.due_at.is_null(False)))
+
+
+def step_attempt(
+    attempt: Attempt, before: AttemptState, after: AttemptState, *, why: str, now: datetime, **changes: Any
+) -> bool:
+    """Take an attempt from `before` to `after`, if it is still there. A closed attempt never reopens."""
+    if before in ATTEMPT_FINAL:
+        raise ValueError(f"attempt {attempt.attempt_id} ended as {before} and can't become {after}")
+    with transaction():
+        moved = (
+            Attempt.update(state=after, **changes)
+            .where(Attempt.attempt_id == attempt.attempt_id, Attempt.state == before)
+            .execute()
+        )
+        if moved:
+            record(attempt.job_id, before, after, who="parsegate", why=why, at=now, attempt_id=attempt.attempt_id)
+    return bool(moved)
+
+
+def set_attempt(attempt: Attempt, **changes: Any) -> None:
+    """Set columns of an attempt that has not been settled."""
+    with transaction():
+        Attempt.update(**changes).where(
+            Attempt.attempt_id == attempt.attempt_id, Attempt.settled_at.is_null()
+        ).execute()
+
+
+def settle(attempt: Attempt, billed: Millicredits, *, now: datetime) -> bool:
+    """Record what the provider billed for an attempt, once; it is added to its job's cost."""
+    with transaction():
+        settled = (
+            Attempt.update(billed=billed, settled_at=now, due_at=None)
+            .where(Attempt.attempt_id == attempt.attempt_id, Attempt.settled_at.is_null())
+            .execute()
+        )
+        if settled:
+            Job.update(cost=Job.cost + billed).where(Job.job_id == attempt.job_id).execute()
+    return bool(settled)
+
+
+def record(
+    job_id: UUID, before: str | None, after: str, *, who: str, why: str, at: datetime, attempt_id: UUID | None = None
+) -> None:
+    """Add a transition to the history."""
+    History.insert(
+        job_id=job_id, attempt_id=attempt_id, before=before, after=after, who=who, why=why[:1000], at=at
+    ).execute()
+
+
+def history(job_id: UUID) -> Sequence[History]:
+    """A job's transitions, oldest first."""
+    with reading():
+        return list(History.select().where(History.job_id == job_id).order_by(History.history_id))
+
+
+def find_attempts(where: Node) -> Sequence[Attempt]:
+    """Attempts that match, oldest first."""
+    with reading():
+        return list(Attempt.select().where(where).order_by(Attempt.created_at))

@@ -1,0 +1,184 @@
+"""The store of raw files and results: any fsspec URL, a local folder by default. Every write is atomic."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Any, BinaryIO, Final, cast
+from uuid import uuid4
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from domain.errors import BadSetting, NotFound, OrderRefused, StoreUnavailable
+from models.jobs import Content
+
+CHUNK: Final = 256 * 1024
+"""Bytes moved at a time."""
+
+
+class Store:
+    """Files by path below one URL.
+
+    Raises:
+        BadSetting: the URL's scheme is unknown, or its library is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise BadSetting(f"PARSEGATE_RESULTS_URL can't be used: {error}") from None
+        self.url = url.rstrip("/")
+        self._local = isinstance(self._files, LocalFileSystem)
+
+    def __repr__(self) -> str:
+        return f"Store({self._root!r})"
+
+    def write(self, path: str, chunks: Iterable[bytes], *, max_bytes: int | None = None) -> Content:
+        """Write a file as a whole or not at all, and answer its hash and size.
+
+        Raises:
+            OrderRefused: nothing in it, or more than `max_bytes`.
+            StoreUnavailable: it can't be written now (disk full, service away).
+        """
+        with self.writing(path, max_bytes=max_bytes) as writer:
+            for chunk in chunks:
+                writer.write(chunk)
+        return writer.content
+
+    def write_bytes(self, path: str, data: bytes) -> Content:
+        """Write a whole file at once; it may be empty."""
+        with self.writing(path, allow_empty=True) as writer:
+            writer.write(data)
+        return writer.content
+
+    @contextmanager
+    def writing(self, path: str, *, max_bytes: int | None = None, allow_empty: bool = False) -> Iterator[Writer]:
+        """A writer whose file appears at `path` when the block ends well, and never otherwise."""
+        writer = self.new_writer(path, max_bytes=max_bytes, allow_empty=allow_empty)
+        try:
+            yield writer
+            writer.commit()
+        finally:
+            writer.discard()
+
+    def new_writer(self, path: str, *, max_bytes: int | None = None, allow_empty: bool = False) -> Writer:
+        """A writer that the caller ends with `commit` and then `discard`, or `discard` alone."""
+        return Writer(self._files, f"{self._root}/{path}", self._local, max_bytes, allow_empty)
+
+    @contextmanager
+    def open(self, path: str) -> Iterator[BinaryIO]:
+        """A file to read, seekable.
+
+        Raises:
+            NotFound: there is none.
+            StoreUnavailable: it can't be opened now.
+        """
+        try:
+            opened = self._files.open(f"{self._root}/{path}", "rb")
+        except FileNotFoundError:
+            raise NotFound(f"the store has no {path}") from None
+        except OSError as error:
+            raise StoreUnavailable(f"the store can't be read now: {error.strerror or error}") from error
+        with opened:
+            yield cast(BinaryIO, opened)
+
+    def read(self, path: str) -> bytes:
+        """A whole file."""
+        with self.open(path) as opened:
+            return opened.read()
+
+    def exists(self, path: str) -> bool:
+        """True if there is such a file."""
+        return bool(self._files.exists(f"{self._root}/{path}"))
+
+
+class Writer:
+    """A file being written; nobody sees it before `commit`."""
+
+    def __init__(self, files: Any, path: str, local: bool, max_bytes: int | None, allow_empty: bool) -> None:
+        self._files, self._path, self._local = files, path, local
+        self._max_bytes, self._allow_empty = max_bytes, allow_empty
+        self._hash, self._size = sha256(), 0
+        self._part: str | None = f"{path}.{uuid4().hex}.part" if local else None
+        try:
+            files.makedirs(os.path.dirname(path), exist_ok=True)
+            # Elsewhere than on a local disk a file appears when it is closed, as a whole.
+            self._file = files.open(self._part, "wb") if local else files.open(path, "wb", autocommit=False)
+        except OSError as error:
+            raise StoreUnavailable(f"the store can't be written now: {error.strerror or error}") from error
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._size
+
+    @property
+    def content(self) -> Content:
+        """Hash and size of what was written."""
+        return Content(self._hash.hexdigest(), self._size)
+
+    def write(self, chunk: bytes) -> None:
+        """Add to the file.
+
+        Raises:
+            OrderRefused: it would be larger than allowed.
+            StoreUnavailable: the disk is full, or the service away.
+        """
+        self._size += len(chunk)
+        if self._max_bytes is not None and self._size > self._max_bytes:
+            raise OrderRefused(f"the file is larger than {self._max_bytes} bytes", reason="file_too_large")
+        self._hash.update(chunk)
+        try:
+            self._file.write(chunk)
+        except OSError as error:
+            raise StoreUnavailable(f"the store can't be written now: {error.strerror or error}") from error
+
+    def commit(self) -> Content:
+        """Let the file appear, safe on the disk.
+
+        Raises:
+            OrderRefused: it is empty.
+            StoreUnavailable: it can't be written now.
+        """
+        if not self._size and not self._allow_empty:
+            raise OrderRefused("the file is empty", reason="file_empty")
+        try:
+            if self._part is None:
+                self._file.close()
+                self._file.commit()
+                return self.content
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            os.replace(self._part, self._path)
+            _sync_folder(os.path.dirname(self._path))
+        except OSError as error:
+            raise StoreUnavailable(f"the store can't be written now: {error.strerror or error}") from error
+        self._part = None
+        return self.content
+
+    def discard(self) -> None:
+        """Forget what was not committed; after a commit it does nothing."""
+        if self._file.closed and self._part is None:
+            return
+        try:
+            self._file.close()
+            if self._part is not None:
+                os.unlink(self._part)
+            else:
+                self._file.discard()
+        except OSError as error:
+            raise StoreUnavailable(f"the store can't be cleaned up now: {error.strerror or error}") from error
+        self._part = None
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,98 @@
+"""Bearer tokens: only their SHA-256 is kept, so that a copy of the database opens nothing."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Final
+from uuid import UUID, uuid4
+
+from peewee import IntegrityError
+
+from domain.errors import NotFound, OrderRefused
+from domain.orders import DEFAULT_TENANT
+from models.database import reading, transaction
+from models.tables import Token
+
+PREFIX: Final = "pg_"
+
+
+class Scope(StrEnum):
+    """What a token allows; `admin` allows everything, `submit` also reads."""
+
+    SUBMIT = "submit"
+    READ = "read"
+    ADMIN = "admin"
+
+
+ALLOWS: Final = {
+    Scope.ADMIN: frozenset(Scope),
+    Scope.SUBMIT: frozenset({Scope.SUBMIT, Scope.READ}),
+    Scope.READ: frozenset({Scope.READ}),
+}
+
+
+@dataclass(frozen=True)
+class Bearer:
+    """Who a request comes from."""
+
+    token_id: UUID
+    name: str
+    scope: Scope
+    tenant: str
+
+    def may(self, scope: Scope) -> bool:
+        """True if the token allows what `scope` names."""
+        return scope in ALLOWS[self.scope]
+
+
+def create_token(name: str, scope: Scope, *, now: datetime, tenant: str = DEFAULT_TENANT) -> str:
+    """Make a token and answer it, the only time it is seen.
+
+    Raises:
+        OrderRefused: there is one of that name.
+    """
+    token = PREFIX + secrets.token_urlsafe(32)
+    try:
+        with transaction():
+            Token.create(
+                token_id=uuid4(), name=name, token_sha256=_digest(token), scope=scope, tenant=tenant, created_at=now
+            )
+    except IntegrityError:
+        raise OrderRefused(f"there is a token named {name!r} already: revoke it or use another name") from None
+    return token
+
+
+def find_bearer(token: str, now: datetime) -> Bearer | None:
+    """Who a token belongs to, or None if it is unknown, revoked or expired."""
+    with reading():
+        row = Token.get_or_none(Token.token_sha256 == _digest(token), Token.revoked_at.is_null())
+    if row is None or (row.expires_at is not None and row.expires_at <= now):
+        return None
+    return Bearer(row.token_id, row.name, Scope(row.scope), row.tenant)
+
+
+def list_tokens() -> Sequence[Token]:
+    """Every token, oldest first."""
+    with reading():
+        return list(Token.select().order_by(Token.created_at))
+
+
+def revoke_token(name: str, now: datetime) -> None:
+    """Refuse a token from now on.
+
+    Raises:
+        NotFound: there is no such token in force.
+    """
+    with transaction():
+        revoked = Token.update(revoked_at=now).where(Token.name == name, Token.revoked_at.is_null()).execute()
+    if not revoked:
+        raise NotFound(f"there is no token named {name!r} in force")
+
+
+def _digest(token: str) -> str:
+    return sha256(token.encode()).hexdigest()
