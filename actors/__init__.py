@@ -1,0 +1,14 @@
+"""The messages' entrance. ``dramatiq actors`` is a plain Dramatiq worker: importing this does no I/O."""
+
+import dramatiq
+
+from actors.boot import Boot
+from actors.broker import RabbitBroker
+from actors.declare import declare_actors
+from actors.middleware.correlation import Correlation
+from actors.middleware.outcome import Outcome
+
+boot = Boot()
+broker = RabbitBroker(confirm_delivery=True, middleware=[boot, Correlation(), Outcome(boot.probe)])
+dramatiq.set_broker(broker)
+declare_actors(broker, boot.services)

@@ -73,6 +73,7 @@ class ActorSpec:
 
 ACTORS: Final[Mapping[str, ActorSpec]] = {
     "submit_document": ActorSpec("submit", Order),
+    "fetch_source": ActorSpec("submit", JobMessage),
     "check_budget": ActorSpec("budget-check", JobMessage),
     "upload_file": ActorSpec("parse", JobMessage),
     "start_parse": ActorSpec("parse", JobMessage),

@@ -146,6 +146,18 @@ def count_target_pages(target: str, pages: int) -> int:
     return sum(min(last, pages) - first + 1 for first, last in parse_target_pages(target) if first <= pages)
 
 
+def take_target_pages(target: str, count: int) -> str:
+    """The first `count` pages that `target` names: what was not reserved is not asked for."""
+    kept = []
+    for first, last in parse_target_pages(target):
+        if count <= 0:
+            break
+        last = min(last, first + count - 1)
+        kept.append(str(first) if first == last else f"{first}-{last}")
+        count -= last - first + 1
+    return ",".join(kept)
+
+
 def parse_target_pages(target: str) -> list[tuple[int, int]]:
     """The ranges of ``1,3,5-8`` as (first, last), sorted.
 

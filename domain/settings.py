@@ -151,6 +151,18 @@ class Settings(BaseModel):
         """The mode at start: as set, else `real` with an API key, else `mock`."""
         return self.mode or (Mode.REAL if self.api_key is not None else Mode.MOCK)
 
+    def amqp_url_with_vhost(self) -> str:
+        """The broker's URL; without a path its vhost is `parsegate`.
+
+        Raises:
+            BadSetting: it is unset or malformed.
+        """
+        url = self.amqp_url.get_secret_value() if self.amqp_url is not None else ""
+        parts = urlsplit(url)
+        if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
+            raise BadSetting("PARSEGATE_AMQP_URL must be amqp://user:password@host:port/vhost")
+        return url if parts.path not in {"", "/"} else parts._replace(path="/parsegate").geturl()
+
     @property
     def max_file_bytes(self) -> int:
         """The largest document that is taken, in bytes."""

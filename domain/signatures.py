@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hmac
 import re
+from base64 import b64encode
 from collections.abc import Sequence
+from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
@@ -64,6 +66,26 @@ def verify_lc(secret_keys: Sequence[bytes], job_id: str, headers: Sequence[bytes
         right |= hmac.compare_digest(expected, claimed)
     if match is None or not right:
         raise BadSignature
+
+
+def standard_webhook_headers(
+    secret_keys: Sequence[bytes], message_id: str, now: datetime, body: bytes
+) -> dict[str, str]:
+    """The headers of an outgoing event (standardwebhooks.com), signed with Ed25519 (`v1a`) by every key in force.
+
+    Args:
+        secret_keys: newest first.
+        message_id: stable over repeated deliveries.
+        now: the moment of sending; receivers refuse what is older than five minutes.
+    """
+    stamp = str(int(now.timestamp()))
+    signed = f"{message_id}.{stamp}.".encode() + body
+    signatures = [b64encode(event_signing_key(key).sign(signed).signature).decode() for key in secret_keys]
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": stamp,
+        "webhook-signature": " ".join(f"v1a,{signature}" for signature in signatures),
+    }
 
 
 def event_signing_key(secret_key: bytes) -> SigningKey:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
@@ -33,6 +33,7 @@ database: Final = DatabaseProxy()
 
 BUSY_TIMEOUT_S: Final = 30
 CONNECT_TIMEOUT_S: Final = 5
+CLOCK_CHECK_S: Final = 30.0
 
 
 class Base(Model):
@@ -185,3 +186,35 @@ def server_now() -> datetime:
     with reading():
         moment: datetime = database.execute_sql("SELECT clock_timestamp()").fetchone()[0]
     return moment.astimezone(UTC)
+
+
+class DatabaseClock:
+    """The database's time, asked for every half minute and counted on in between.
+
+    Args:
+        monotonic: seconds on a clock that never goes back.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._known: tuple[float, datetime] | None = None
+
+    def __call__(self) -> datetime:
+        """Now, as an aware UTC datetime.
+
+        Raises:
+            StoreUnavailable: the database is away, and was never asked before.
+        """
+        passed, known = self._monotonic(), self._known
+        if known is not None and passed - known[0] < CLOCK_CHECK_S:
+            return known[1] + timedelta(seconds=passed - known[0])
+        if known is not None and database.transaction_depth():
+            # PostgreSQL is asked outside of transactions only: a failure there must not undo one.
+            return known[1] + timedelta(seconds=passed - known[0])
+        try:
+            self._known = (self._monotonic(), server_now())
+        except StoreUnavailable:
+            if known is None:
+                raise
+            return known[1] + timedelta(seconds=passed - known[0])
+        return self._known[1]

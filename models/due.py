@@ -60,7 +60,7 @@ def _claim(table: type[Model], key: Any, due_at: Any, now: datetime, until: date
 
 
 def _states(job_ids: Sequence[UUID]) -> list[tuple[UUID, str, bool]]:
-    rows = Job.select(Job.job_id, Job.state, Document.raw_sha256).join(Document).where(Job.job_id.in_(job_ids))
+    rows: Any = Job.select(Job.job_id, Job.state, Document.raw_sha256).join(Document).where(Job.job_id.in_(job_ids))
     return [(job_id, state, raw_sha256 is not None) for job_id, state, raw_sha256 in rows.tuples()]
 
 

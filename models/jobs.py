@@ -227,6 +227,19 @@ def attempt_under_way(job_id: UUID) -> Attempt | None:
         return Attempt.get_or_none(Attempt.job == job_id, Attempt.state.in_(UNDER_WAY))
 
 
+def get_attempt(attempt_id: UUID) -> Attempt:
+    """The attempt.
+
+    Raises:
+        NotFound: there is no such attempt.
+    """
+    with reading():
+        attempt = Attempt.get_or_none(Attempt.attempt_id == attempt_id)
+    if attempt is None:
+        raise NotFound(f"there is no attempt {attempt_id}")
+    return attempt
+
+
 def unsettled_attempts(job_id: UUID) -> Sequence[Attempt]:
     """The job's attempts that ended but whose cost the provider has not told."""
     with reading():

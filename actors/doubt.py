@@ -1,0 +1,182 @@
+"""Attempts in doubt: the paid call may have had its effect, so it is looked for, and never simply repeated."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from actors.services import Services, log
+from domain.errors import Misconfigured, Transient
+from domain.job_state import AttemptState, JobState, Provenance
+from domain.money import ZERO, Millicredits
+from llamaparse.client import LlamaParseClient
+from llamaparse.schemas import Job as ProviderJob
+from models import jobs
+from models.database import transaction
+from models.tables import Attempt, Job
+
+PAID_CALL_S: Final = 150.0
+"""Seconds after which a paid call that was not heard of again counts as in doubt; above the client's own deadline."""
+LIST_MARGIN: Final = timedelta(hours=1)
+"""How far before the provider's own time of the upload the list is searched."""
+
+
+def bind(services: Services, job_id: UUID, attempt_id: UUID, made: ProviderJob) -> bool:
+    """The provider's job of an attempt is known: the attempt is sent, and its job is parsing.
+
+    Returns:
+        False if that was known already, or the attempt was given up in the meantime.
+    """
+    now = services.clock()
+    with transaction():
+        job, attempt = jobs.get_job(job_id), jobs.get_attempt(attempt_id)
+        before = AttemptState(attempt.state)
+        if before not in {AttemptState.SUBMITTING, AttemptState.IN_DOUBT}:
+            if attempt.provider_job_id != made.id:
+                log.error(
+                    "the provider made a job for an attempt that was given up",
+                    job_id=str(job_id),
+                    attempt_id=str(attempt_id),
+                    provider_job_id=made.id,
+                )
+            return False
+        jobs.step_attempt(
+            attempt,
+            before,
+            AttemptState.SENT,
+            why=made.id,
+            now=now,
+            provider_job_id=made.id,
+            project_id=made.project_id,
+        )
+        if job.state in {JobState.SUBMITTING, JobState.IN_DOUBT}:
+            jobs.step(
+                job_id,
+                JobState(job.state),
+                JobState.PARSING,
+                who="provider",
+                why=f"made {made.id}",
+                now=now,
+                due_at=services.after(poll_wait_s(services, 0)),
+                message=None,
+            )
+    return True
+
+
+def into_doubt(services: Services, job_id: UUID, attempt_id: UUID, *, why: str) -> None:
+    """The paid call's answer is lost: it may have made a job."""
+    now = services.clock()
+    with transaction():
+        attempt = jobs.get_attempt(attempt_id)
+        if not jobs.step_attempt(attempt, AttemptState.SUBMITTING, AttemptState.IN_DOUBT, why=why, now=now):
+            return
+        jobs.step(
+            job_id,
+            JobState.SUBMITTING,
+            JobState.IN_DOUBT,
+            who="start_parse",
+            why=why,
+            now=now,
+            due_at=services.after(1.0),
+            message="the provider's answer is lost; looking for the job there",
+        )
+    log.warning("in doubt", job_id=str(job_id), attempt_id=str(attempt_id), error=why)
+
+
+def search_in_doubt(services: Services, job_id: UUID) -> None:
+    """Look for a doubtful attempt among the provider's jobs; pay again only when it is proved that none was made.
+
+    Proof is a complete listing without it that began after the time in which a slow request could still land
+    (`PARSEGATE_DOUBT_SECONDS`). While the list can't be had, the attempt is held.
+
+    Raises:
+        StoreUnavailable: our own database can't be used now.
+    """
+    job, attempt = jobs.find_job(job_id), jobs.attempt_under_way(job_id)
+    if job is None or attempt is None or attempt.submitted_at is None:
+        return
+    if attempt.state == AttemptState.SUBMITTING:
+        if services.clock() < attempt.submitted_at + timedelta(seconds=PAID_CALL_S):
+            return
+        into_doubt(services, job_id, attempt.attempt_id, why="the worker that made the call was not heard of again")
+        job, attempt = jobs.get_job(job_id), jobs.get_attempt(attempt.attempt_id)
+    if attempt.state != AttemptState.IN_DOUBT or job.state != JobState.IN_DOUBT:
+        return
+    _search(services, job, attempt)
+
+
+def _search(services: Services, job: Job, attempt: Attempt) -> None:
+    assert attempt.submitted_at is not None
+    provider, began = services.provider, services.clock()
+    if provider is None or attempt.base_url != provider.base_url:
+        message = f"in doubt at {attempt.base_url}, which this process does not use now"
+        jobs.postpone(job, services.retry_at(job.tries), message=message)
+        return
+    try:
+        made = _find(services, provider, attempt)
+    except (Transient, Misconfigured) as error:
+        jobs.postpone(job, services.retry_at(job.tries), message=f"in doubt, and the list can't be had: {error}")
+        return
+    if made is not None:
+        bind(services, job.job_id, attempt.attempt_id, made)
+    elif began >= attempt.submitted_at + timedelta(seconds=services.settings.doubt_seconds):
+        try_again(services, job, attempt, AttemptState.NEVER_MADE, why="a complete listing shows no such job")
+    else:
+        jobs.postpone(job, services.retry_at(job.tries, first_s=1.0, most_s=30.0))
+
+
+def _find(services: Services, provider: LlamaParseClient, attempt: Attempt) -> ProviderJob | None:
+    assert attempt.submitted_at is not None
+    since = (attempt.provider_date or attempt.submitted_at) - LIST_MARGIN
+    for made in provider.iterate_jobs(created_on_or_after=since):
+        if is_ours(services, attempt, made):
+            return made
+    return None
+
+
+def is_ours(services: Services, attempt: Attempt, made: ProviderJob) -> bool:
+    """True if the provider's job carries this attempt's id and this installation's."""
+    said = made.user_metadata or {}
+    return (
+        said.get("parsegate_attempt") == str(attempt.attempt_id) and said.get("parsegate_instance") == services.instance
+    )
+
+
+def try_again(services: Services, job: Job, attempt: Attempt, ended: AttemptState, *, why: str) -> None:
+    """Close an attempt that ended without a result, and open the job's next one, with the file that is there."""
+    now = services.clock()
+    with transaction():
+        if not jobs.step_attempt(attempt, AttemptState(attempt.state), ended, why=why, now=now):
+            return
+        if ended is AttemptState.NEVER_MADE:
+            jobs.settle(attempt, ZERO, now=now)
+        moved = jobs.step(
+            job.job_id,
+            JobState(job.state),
+            JobState.RESERVED,
+            who="parsegate",
+            why=why,
+            now=now,
+            due_at=services.after(60.0),
+            message=None,
+        )
+        if not moved:
+            return
+        following = jobs.open_attempt(job, provenance=Provenance.REAL, estimate=Millicredits(attempt.estimate), now=now)
+        if following is not None:
+            jobs.set_attempt(
+                following,
+                file_id=attempt.file_id,
+                base_url=attempt.base_url,
+                project_id=attempt.project_id,
+                provider_date=attempt.provider_date,
+            )
+    services.nudge("start_parse", job_id=job.job_id)
+
+
+def poll_wait_s(services: Services, tries: int) -> float:
+    """Seconds until a silent job is asked for: a webhook is given time; without webhooks it is asked for soon."""
+    settings = services.settings
+    first = float(settings.poll_after_seconds) if settings.public_url is not None else 2.0
+    return float(min(first * 2.0 ** min(tries, 20), 300.0))

@@ -1,0 +1,77 @@
+"""Telling others: the events exchange, and callback URLs signed by Standard Webhooks."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import httpx
+
+from actors.services import Services, log
+from domain.errors import OrderRefused, ParsegateError, SourceUnavailable, StoreUnavailable
+from domain.signatures import standard_webhook_headers
+from models import deliveries
+from models.tables import Delivery
+
+CALLBACK_DEADLINE_S: Final = 30.0
+GIVE_UP_AFTER: Final = timedelta(days=3)
+MOST_WAIT_S: Final = 6 * 3600.0
+
+
+def notify(services: Services, delivery_id: UUID) -> None:
+    """Deliver one event to its receiver, or make it due again later.
+
+    Raises:
+        StoreUnavailable: our own database can't be used now.
+    """
+    delivery = deliveries.find_open(delivery_id)
+    if delivery is None:
+        return
+    try:
+        if delivery.target == deliveries.EVENTS:
+            _publish(services, delivery)
+        else:
+            _post(services, delivery)
+    except (OrderRefused, SourceUnavailable, StoreUnavailable) as error:
+        _not_delivered(services, delivery, error)
+        return
+    deliveries.delivered(delivery_id, services.clock())
+
+
+def _publish(services: Services, delivery: Delivery) -> None:
+    if services.emit is None:
+        raise StoreUnavailable("this process has no broker")
+    services.emit(delivery.event_type, delivery.body, event_id=json.loads(delivery.body)["id"])
+
+
+def _post(services: Services, delivery: Delivery) -> None:
+    body = delivery.body.encode()
+    headers = standard_webhook_headers(
+        services.settings.secret_key_bytes, json.loads(delivery.body)["id"], services.clock(), body
+    )
+    headers["Content-Type"] = "application/cloudevents+json"
+    try:
+        with services.http.stream(
+            "POST",
+            delivery.target,
+            content=body,
+            headers=headers,
+            extensions={"deadline_s": CALLBACK_DEADLINE_S},
+        ) as answer:
+            status = answer.status_code
+    except httpx.TransportError as error:
+        raise SourceUnavailable(f"no answer: {str(error) or type(error).__name__}") from error
+    except httpx.InvalidURL as error:
+        raise OrderRefused(f"not a URL: {error}") from None
+    if not 200 <= status < 300:
+        raise SourceUnavailable(f"answered {status}")
+
+
+def _not_delivered(services: Services, delivery: Delivery, error: ParsegateError) -> None:
+    now = services.clock()
+    old = now - delivery.created_at > GIVE_UP_AFTER
+    due_at = None if old or isinstance(error, OrderRefused) else services.retry_at(delivery.tries, most_s=MOST_WAIT_S)
+    deliveries.failed(delivery.delivery_id, str(error), now=now, due_at=due_at)
+    log.warning("event not delivered", delivery_id=str(delivery.delivery_id), error=str(error), due_at=str(due_at))

@@ -1,0 +1,46 @@
+"""Events that go out, as CloudEvents 1.0 in JSON (cloudevents.io)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid5
+
+from domain.clock import format_utc
+
+
+class EventType(StrEnum):
+    """Routing keys on the events exchange; the last part of a CloudEvent's type."""
+
+    PARSED = "document.parsed"
+    FAILED = "document.failed"
+    DEFERRED = "document.deferred"
+
+
+def cloud_event(
+    event_type: EventType, job_id: UUID, data: Mapping[str, Any], *, instance: str, now: datetime
+) -> dict[str, Any]:
+    """One event about a job. Its id stays the same however often it is sent.
+
+    Args:
+        data: JSON values.
+        instance: this installation's id.
+    """
+    return {
+        "specversion": "1.0",
+        "id": str(uuid5(job_id, event_type.value)),
+        "source": f"/parsegate/{instance}",
+        "type": event_type.value,
+        "subject": str(job_id),
+        "time": format_utc(now),
+        "datacontenttype": "application/json",
+        "data": dict(data),
+    }
+
+
+def encode(event: Mapping[str, Any]) -> str:
+    """The event's body."""
+    return json.dumps(event, separators=(",", ":"), ensure_ascii=False)
