@@ -91,6 +91,39 @@ class Store:
         with self.open(path) as opened:
             return opened.read()
 
+    def move(self, source: str, target: str) -> None:
+        """Let a file appear under another path, over what is there. Atomic on a local disk.
+
+        Raises:
+            NotFound: there is no `source`.
+            StoreUnavailable: it can't be moved now.
+        """
+        old, new = f"{self._root}/{source}", f"{self._root}/{target}"
+        try:
+            self._files.makedirs(os.path.dirname(new), exist_ok=True)
+            if self._local:
+                os.replace(old, new)
+                _sync_folder(os.path.dirname(new))
+            else:
+                self._files.mv(old, new)
+        except FileNotFoundError:
+            raise NotFound(f"the store has no {source}") from None
+        except OSError as error:
+            raise StoreUnavailable(f"the store can't be written now: {error.strerror or error}") from error
+
+    def delete(self, path: str) -> None:
+        """Remove a file; if there is none, nothing happens.
+
+        Raises:
+            StoreUnavailable: it can't be removed now.
+        """
+        try:
+            self._files.rm_file(f"{self._root}/{path}")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreUnavailable(f"the store can't be written now: {error.strerror or error}") from error
+
     def exists(self, path: str) -> bool:
         """True if there is such a file."""
         return bool(self._files.exists(f"{self._root}/{path}"))

@@ -1,0 +1,64 @@
+"""The data folder of an embedded installation: its secret key, its admin token, and where it listens."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+
+from domain.errors import OrderRefused, StoreUnavailable
+from domain.settings import Settings
+from models.tokens import Scope, create_token, find_bearer, revoke_token
+
+SECRET_KEY_FILE: Final = "secret-key"
+TOKEN_FILE: Final = "admin-token"
+URL_FILE: Final = "url"
+ADMIN_NAME: Final = "admin of the data folder"
+
+
+def with_secret_key(settings: Settings) -> Settings:
+    """The settings with a secret key: the one that is set, or the data folder's, made on its first start."""
+    if settings.secret_key:
+        return settings
+    path = settings.data_dir / SECRET_KEY_FILE
+    if not path.exists():
+        write_private(path, secrets.token_hex(32))
+    return settings.model_copy(update={"secret_key": (SecretStr(path.read_text().strip()),)})
+
+
+def ensure_admin_token(data_dir: Path, now: datetime) -> str:
+    """The data folder's admin token, made on its first start (mode 0600)."""
+    path = data_dir / TOKEN_FILE
+    if path.exists():
+        token = path.read_text().strip()
+        if find_bearer(token, now) is not None:
+            return token
+    try:
+        token = create_token(ADMIN_NAME, Scope.ADMIN, now=now)
+    except OrderRefused:
+        # The database knows one that the folder lost: it is taken out of use.
+        token = create_token(f"{ADMIN_NAME}, {now:%Y-%m-%d %H:%M:%S.%f}", Scope.ADMIN, now=now)
+        revoke_token(ADMIN_NAME, now)
+    write_private(path, token)
+    return token
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, as a whole or not at all.
+
+    Raises:
+        StoreUnavailable: it can't be written.
+    """
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as opened:
+            opened.write(text + "\n")
+        part.replace(path)
+    except OSError as error:
+        raise StoreUnavailable(f"{path} can't be written: {error.strerror}") from error

@@ -1,0 +1,245 @@
+"""Wiring: which parts run in a process, and in which order they start and stop."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from types import FrameType
+from typing import Final
+
+import dramatiq
+from gateway.app import Dependencies, create_app
+from pydantic import SecretStr
+
+import actors
+from actors.boot import (
+    build_services,
+    check_start,
+    close_services,
+    database_url,
+    open_state,
+    probe,
+    store_url,
+    wait_for,
+)
+from actors.broker import EmbeddedBroker
+from actors.clock import run_clock
+from actors.declare import declare_actors
+from actors.middleware.correlation import Correlation
+from actors.middleware.outcome import Outcome
+from actors.services import Services
+from domain.errors import BadSetting, StoreUnavailable
+from domain.settings import Settings
+from gateway.publisher import AmqpPublisher, EmbeddedPublisher, Publisher
+from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
+from models.database import DatabaseClock, close_connection, open_database
+from models.migrations import migrate
+from models.store import Store
+from parsegate.data_folder import URL_FILE, ensure_admin_token, with_secret_key, write_private
+from parsegate.server import ServerThread, bind
+
+POOL_THREADS: Final = 8
+WORKER_THREADS: Final = 8
+STOP_MS: Final = 10_000
+SIMULATOR_PORT: Final = 9009
+SIMULATOR_KEY: Final = "llx-simulator"
+SIMULATOR_BUDGET_USD: Final = Decimal(10)
+
+
+@contextlib.contextmanager
+def running_up(
+    settings: Settings, host: str, port: int, simulator: SimulatorSettings | None = None
+) -> Iterator[ServerThread]:
+    """Gateway, workers and clock in this process, over RabbitMQ and PostgreSQL if they are set, else embedded.
+
+    Args:
+        simulator: also run the provider's stand-in, and use it.
+
+    Raises:
+        BadSetting, StoreUnavailable, WrongSchema: with one sentence that says what to do.
+    """
+    with contextlib.ExitStack() as stack:
+        listening = bind(host, port)
+        stack.callback(listening.close)
+        if simulator is not None:
+            settings = with_simulator(settings, stack.enter_context(running_simulator(simulator)), listening)
+        settings = with_secret_key(settings)
+        check_start(settings)
+        _migrate(settings)
+        if settings.amqp_url is None:
+            gateway = stack.enter_context(_embedded(settings, listening))
+        else:
+            stack.enter_context(running_worker(settings))
+            gateway = stack.enter_context(running_gateway(settings, listening))
+        ensure_admin_token(settings.data_dir, DatabaseClock(time.monotonic)())
+        write_private(settings.data_dir / URL_FILE, gateway.url)
+        yield gateway
+
+
+def _migrate(settings: Settings) -> None:
+    open_database(database_url(settings))
+    wait_for("the database", migrate)
+    close_connection()
+
+
+@contextlib.contextmanager
+def _embedded(settings: Settings, listening: socket.socket) -> Iterator[ServerThread]:
+    """SQLite and the in-process broker."""
+    with contextlib.ExitStack() as stack:
+        broker = EmbeddedBroker(middleware=[])
+        services = build_services(settings, send=broker.send, emit=None)
+        stack.callback(close_services, services)
+        for middleware in (Correlation(), Outcome(lambda: probe(services))):
+            broker.add_middleware(middleware)
+        declare_actors(broker, lambda: services)
+        worker = dramatiq.Worker(broker, worker_threads=WORKER_THREADS, worker_timeout=100)
+        worker.start()
+        stack.callback(worker.stop, STOP_MS)
+        stack.enter_context(running_clock(services))
+        pool = stack.enter_context(_pool())
+        publisher = EmbeddedPublisher(broker.send, pool, services.clock)
+        yield stack.enter_context(_serving(settings, publisher, pool, listening))
+
+
+@contextlib.contextmanager
+def running_gateway(settings: Settings, listening: socket.socket) -> Iterator[ServerThread]:
+    """The gateway over RabbitMQ. The database is open."""
+    publisher = AmqpPublisher(settings.amqp_url_with_vhost())
+    with _pool() as pool, _serving(settings, publisher, pool, listening) as gateway:
+        yield gateway
+
+
+@contextlib.contextmanager
+def _serving(
+    settings: Settings, publisher: Publisher, pool: ThreadPoolExecutor, listening: socket.socket
+) -> Iterator[ServerThread]:
+    dependencies = Dependencies(
+        settings=settings,
+        publisher=publisher,
+        store=Store(store_url(settings)),
+        clock=DatabaseClock(time.monotonic),
+        configured_mode=settings.effective_mode,
+        pool=pool,
+    )
+    gateway = ServerThread(create_app(dependencies), listening, before=publisher.start, after=publisher.stop)
+    gateway.start()
+    try:
+        yield gateway
+    finally:
+        gateway.stop()
+
+
+@contextlib.contextmanager
+def _pool() -> Iterator[ThreadPoolExecutor]:
+    """Threads for what blocks; each closes its database connection at the end."""
+    pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="gateway-pool")
+    try:
+        yield pool
+    finally:
+        barrier = threading.Barrier(POOL_THREADS)
+        for _ in range(POOL_THREADS):
+            pool.submit(_leave, barrier)
+        pool.shutdown()
+
+
+def _leave(barrier: threading.Barrier) -> None:
+    # Each thread comes here once: none may take two of these calls while another has not closed its connection.
+    barrier.wait()
+    close_connection()
+
+
+@contextlib.contextmanager
+def running_worker(settings: Settings) -> Iterator[Services]:
+    """Worker threads and a clock in this process, over RabbitMQ."""
+    services = actors.boot.start(actors.broker, settings)
+    worker = dramatiq.Worker(actors.broker, worker_threads=WORKER_THREADS)
+    worker.start()
+    try:
+        with running_clock(services):
+            yield services
+    finally:
+        worker.stop(STOP_MS)
+        actors.broker.close()
+
+
+@contextlib.contextmanager
+def running_clock(services: Services) -> Iterator[None]:
+    """The clock in a thread."""
+    stop = threading.Event()
+
+    def run() -> None:
+        run_clock(services, stop)
+        close_connection()
+
+    thread = threading.Thread(target=run, name="clock")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def running_simulator(settings: SimulatorSettings) -> Iterator[RunningSimulator]:
+    """The provider's stand-in, on its usual port if that is free."""
+    try:
+        bind("127.0.0.1", SIMULATOR_PORT).close()
+        port = SIMULATOR_PORT
+    except StoreUnavailable:
+        port = 0
+    simulator = serve(settings, "127.0.0.1", port)
+    try:
+        yield simulator
+    finally:
+        simulator.stop()
+
+
+def with_simulator(settings: Settings, simulator: RunningSimulator, listening: socket.socket) -> Settings:
+    """The settings that use the simulator in the provider's place."""
+    changes: dict[str, object] = {"base_url": simulator.base_url, "api_key": SecretStr(SIMULATOR_KEY)}
+    if settings.public_url is None:
+        changes["public_url"] = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    if not settings.budget_is_set:
+        changes["daily_budget_usd"] = SIMULATOR_BUDGET_USD
+    return settings.model_copy(update=changes)
+
+
+def distributed(settings: Settings) -> Settings:
+    """Check what a process of its own needs, and open its database.
+
+    Raises:
+        BadSetting, StoreUnavailable, WrongSchema: with one sentence that says what to do.
+    """
+    if settings.amqp_url is None:
+        raise BadSetting("PARSEGATE_AMQP_URL is not set; 'parsegate up' needs no broker")
+    if settings.database_url is None:
+        raise BadSetting("PARSEGATE_DATABASE_URL is not set; 'parsegate up' needs no database")
+    if not settings.secret_key:
+        raise BadSetting(
+            "PARSEGATE_SECRET_KEY is not set: 64 hex digits, the same for every process (openssl rand -hex 32)"
+        )
+    check_start(settings)
+    open_state(settings)
+    return settings
+
+
+def wait_for_signal() -> None:
+    """Until SIGTERM or SIGINT; a second one ends the process at once."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    while not stop.wait(1.0):
+        pass
