@@ -13,7 +13,8 @@ import httpx
 from dramatiq import Broker, Middleware
 
 from actors.broker import RabbitBroker
-from actors.services import EventSink, Services
+from actors.logs import configure_logs
+from actors.services import EventSink, Services, log
 from domain.errors import BadSetting, ParsegateError, StoreUnavailable
 from domain.messages import Message
 from domain.settings import Mode, Settings, read_settings
@@ -177,11 +178,13 @@ class Boot(Middleware):
     def after_process_boot(self, broker: Broker) -> None:
         """Boot a process of Dramatiq's command line; a failed start ends it with one line."""
         assert isinstance(broker, RabbitBroker)
+        configure_logs()
         try:
             self.start(broker, read_settings())
         except ParsegateError as error:
             print(f"parsegate worker: {error}", file=sys.stderr, flush=True)
             sys.exit(1)
+        log.info("worker ready")
 
     def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
         """Close what was opened."""

@@ -189,7 +189,7 @@ def server_now() -> datetime:
 
 
 class DatabaseClock:
-    """The database's time, asked for every half minute and counted on in between.
+    """The database's time, asked for now and then and counted on in between.
 
     Args:
         monotonic: seconds on a clock that never goes back.
@@ -200,21 +200,35 @@ class DatabaseClock:
         self._known: tuple[float, datetime] | None = None
 
     def __call__(self) -> datetime:
-        """Now, as an aware UTC datetime.
+        """Now, as an aware UTC datetime; the database is asked if it was not for half a minute.
 
         Raises:
             StoreUnavailable: the database is away, and was never asked before.
         """
-        passed, known = self._monotonic(), self._known
-        if known is not None and passed - known[0] < CLOCK_CHECK_S:
-            return known[1] + timedelta(seconds=passed - known[0])
-        if known is not None and database.transaction_depth():
-            # PostgreSQL is asked outside of transactions only: a failure there must not undo one.
-            return known[1] + timedelta(seconds=passed - known[0])
+        stale = self._known is None or self._monotonic() - self._known[0] >= CLOCK_CHECK_S
+        # Not inside a transaction: a failure there would undo it.
+        if stale and not database.transaction_depth():
+            self.refresh()
+        return self.steady()
+
+    def steady(self) -> datetime:
+        """Now, without asking the database: for an event loop, which must not wait.
+
+        Raises:
+            StoreUnavailable: the database was never asked.
+        """
+        if self._known is None:
+            raise StoreUnavailable("the database's time is not known yet")
+        return self._known[1] + timedelta(seconds=self._monotonic() - self._known[0])
+
+    def refresh(self) -> None:
+        """Ask the database; while it is away, what is known goes on.
+
+        Raises:
+            StoreUnavailable: the database is away, and was never asked before.
+        """
         try:
             self._known = (self._monotonic(), server_now())
         except StoreUnavailable:
-            if known is None:
+            if self._known is None:
                 raise
-            return known[1] + timedelta(seconds=passed - known[0])
-        return self._known[1]

@@ -14,7 +14,6 @@ from types import FrameType
 from typing import Final
 
 import dramatiq
-from gateway.app import Dependencies, create_app
 from pydantic import SecretStr
 
 import actors
@@ -36,6 +35,7 @@ from actors.middleware.outcome import Outcome
 from actors.services import Services
 from domain.errors import BadSetting, StoreUnavailable
 from domain.settings import Settings
+from gateway.app import Dependencies, create_app
 from gateway.publisher import AmqpPublisher, EmbeddedPublisher, Publisher
 from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
 from models.database import DatabaseClock, close_connection, open_database

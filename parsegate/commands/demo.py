@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from actors.logs import configure_logs
 from domain.errors import StoreUnavailable
 from domain.job_state import FINAL, JobState
 from domain.money import format_usd, to_usd
@@ -21,7 +22,6 @@ from domain.settings import read_settings
 from llamaparse.simulator import SimulatorSettings
 from models.spending import spending_since
 from parsegate.api import Api, connect
-from parsegate.logs import configure_logs
 from parsegate.sample_documents import SAMPLES, Sample, sample_path
 from parsegate.stack import SIMULATOR_BUDGET_USD, running_up
 from parsegate.tables import job_table, print_table

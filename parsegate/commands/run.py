@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Final
 
 import click
 
+from actors.logs import configure_logs
 from domain.errors import BadSetting
 from domain.settings import Settings, read_settings
-from parsegate.logs import configure_logs
 
 DEFAULT_PORT: Final = 8080
 
@@ -69,21 +70,22 @@ def worker(processes: int, threads: int, queues: str | None) -> None:
 
     Example: parsegate worker --processes 2 --threads 8
     """
-    from dramatiq.cli import main, make_argument_parser
-
     from domain.messages import QUEUES
+    from models.database import close_connection
     from parsegate.stack import distributed
 
     configure_logs()
     distributed(read_settings())
-    arguments = ["actors", "--processes", str(processes), "--threads", str(threads), "--path", "."]
+    close_connection()
+    arguments = ["actors", "--processes", str(processes), "--threads", str(threads)]
     if queues is not None:
         named = [name.strip() for name in queues.split(",")]
         unknown = sorted(set(named) - set(QUEUES))
         if unknown:
             raise click.UsageError(f"there is no queue {unknown[0]!r}: use {', '.join(QUEUES)}")
         arguments += ["--queues", *named]
-    sys.exit(main(make_argument_parser().parse_args(arguments)))
+    # Dramatiq's own command line takes over this process, with its forks and signals.
+    os.execv(sys.executable, [sys.executable, "-m", "dramatiq", *arguments])  # noqa: S606 - no shell is wanted
 
 
 @click.command()

@@ -1,0 +1,92 @@
+"""The webhook secret's derivation is fixed for outsiders; nothing but the exact signature verifies."""
+
+from __future__ import annotations
+
+import hmac
+from base64 import b64encode
+from datetime import UTC, datetime
+from hashlib import blake2b, sha256
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.signatures import (
+    BadSignature,
+    event_signing_key,
+    job_secret,
+    lc_signature,
+    standard_webhook_headers,
+    verify_lc,
+)
+
+KEY, OLD_KEY = bytes(range(32)), bytes(range(32, 64))
+JOB = "11111111-2222-4333-8444-555555555555"
+BODY = b'{"event_type":"parse.success"}'
+
+
+def signed(secret: str, body: bytes = BODY) -> bytes:
+    return b"sha256=" + hmac.new(secret.encode(), body, sha256).hexdigest().encode()
+
+
+def test_the_secret_is_derived_as_the_interface_says() -> None:
+    expected = blake2b(f"parsegate-webhook:{JOB}".encode(), key=KEY, digest_size=32).hexdigest()
+    assert job_secret(KEY, JOB) == expected
+
+
+def test_the_right_signature_verifies_under_each_key_in_force() -> None:
+    verify_lc([KEY], JOB, [signed(job_secret(KEY, JOB))], BODY)
+    verify_lc([KEY, OLD_KEY], JOB, [signed(job_secret(OLD_KEY, JOB))], BODY)
+    assert lc_signature(job_secret(KEY, JOB), BODY).encode() == signed(job_secret(KEY, JOB))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [b""],
+        [signed(job_secret(KEY, JOB))] * 2,
+        [signed(job_secret(KEY, JOB)).upper()],
+        [signed(job_secret(KEY, JOB))[7:]],
+        [signed(job_secret(KEY, JOB))[:-1]],
+        [signed(job_secret(KEY, JOB)) + b" "],
+        [b" " + signed(job_secret(KEY, JOB))],
+        [signed(job_secret(KEY, JOB)) + b"\n"],
+        [signed(job_secret(KEY, "another"))],
+        [signed(job_secret(OLD_KEY, JOB))],
+        [signed(job_secret(KEY, JOB), BODY + b" ")],
+        [b"sha256=" + b"0" * 64],
+        [b"sha256=\xc2\xb2" + b"0" * 62],
+    ],
+)
+def test_nothing_else_verifies(headers: list[bytes]) -> None:
+    with pytest.raises(BadSignature):
+        verify_lc([KEY], JOB, headers, BODY)
+
+
+def test_without_a_key_nothing_verifies() -> None:
+    with pytest.raises(BadSignature):
+        verify_lc([], JOB, [b"sha256=" + b"0" * 64], BODY)
+
+
+@given(st.binary(max_size=200), st.binary(max_size=100))
+def test_no_other_body_or_header_verifies(body: bytes, header: bytes) -> None:
+    good = signed(job_secret(KEY, JOB))
+    if body != BODY:
+        with pytest.raises(BadSignature):
+            verify_lc([KEY], JOB, [good], body)
+    if header != good:
+        with pytest.raises(BadSignature):
+            verify_lc([KEY], JOB, [header], BODY)
+
+
+def test_outgoing_events_verify_with_the_public_key() -> None:
+    now = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+    headers = standard_webhook_headers([KEY, OLD_KEY], "event-1", now, BODY)
+    text = f"event-1.{int(now.timestamp())}.".encode() + BODY
+    signatures = headers["webhook-signature"].split(" ")
+    for key, signature in zip([KEY, OLD_KEY], signatures, strict=True):
+        public = event_signing_key(key).verify_key
+        raw = signature.removeprefix("v1a,")
+        assert raw == b64encode(event_signing_key(key).sign(text).signature).decode()
+        assert public.verify(event_signing_key(key).sign(text)) == text
