@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from dramatiq import Broker, Middleware
@@ -25,9 +25,6 @@ from models.database import DatabaseClock, open_database, reading, server_now
 from models.migrations import check_schema
 from models.store import Store
 
-START_WAIT_S: Final = 60.0
-"""How long a start waits for the database and the broker, in seconds."""
-
 _T = TypeVar("_T")
 
 
@@ -36,7 +33,6 @@ def build_services(
     *,
     send: Callable[[Message], None],
     emit: EventSink | None,
-    base_url: str | None = None,
 ) -> Services:
     """Everything the actors work with. The database is open and its schema known.
 
@@ -47,7 +43,7 @@ def build_services(
     clock = DatabaseClock(time.monotonic)
     provider = None
     if settings.api_key is not None:
-        provider = LlamaParseClient(base_url or settings.base_url, settings.api_key.get_secret_value())
+        provider = LlamaParseClient(settings.base_url, settings.api_key.get_secret_value())
     return Services(
         settings=settings,
         clock=clock,
@@ -98,7 +94,7 @@ def check_start(settings: Settings) -> None:
         raise BadSetting("PARSEGATE_SECRET_KEY is not set; with PARSEGATE_PUBLIC_URL it is needed to sign webhooks")
 
 
-def wait_for(what: str, attempt: Callable[[], _T], *, seconds: float = START_WAIT_S) -> _T:
+def wait_for(what: str, attempt: Callable[[], _T], seconds: float) -> _T:
     """Try until it works, with a line on standard error for each failure, growing waits, and a limit.
 
     Raises:
@@ -124,7 +120,7 @@ def open_state(settings: Settings) -> None:
         WrongSchema: says which command helps.
     """
     open_database(database_url(settings))
-    wait_for("the database", check_schema)
+    wait_for("the database", check_schema, settings.start_wait_seconds)
 
 
 def probe(services: Services) -> None:
@@ -171,7 +167,7 @@ class Boot(Middleware):
         check_start(settings)
         broker.connect_to(settings.amqp_url_with_vhost())
         open_state(settings)
-        wait_for("RabbitMQ", broker.declare_topology)
+        wait_for("RabbitMQ", broker.declare_topology, settings.start_wait_seconds)
         self._services = build_services(settings, send=broker.send, emit=broker.emit_event)
         return self._services
 

@@ -218,10 +218,11 @@ class _ForgettingConsumer(_StubConsumer):
         self.ack(message)  # type: ignore[no-untyped-call]
 
 
-def describe(error: Exception) -> str:
-    """An AMQP error in words, without the URL's password."""
-    words = str(error).strip() or repr(error)
-    return words if len(words) < 300 else f"{words[:300]}..."
+def describe(error: BaseException) -> str:
+    """An AMQP error in words: pika wraps the reason in several exceptions."""
+    while error.args and isinstance(error.args[0], BaseException):
+        error = error.args[0]
+    return (str(error).strip() or type(error).__name__)[:300]
 
 
 def _headers(message: Message) -> dict[str, str]:

@@ -8,7 +8,13 @@ from typing import Any, Final
 
 import structlog
 
-_QUIET: Final = ("pika", "httpx", "httpcore", "uvicorn.access", "dramatiq.broker")
+_QUIET: Final = {
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "uvicorn": logging.WARNING,
+    # Its failures are raised too, and said once by who catches them.
+    "pika": logging.CRITICAL,
+}
 _SHARED: Final[list[Any]] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -33,5 +39,5 @@ def configure_logs(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(least)

@@ -140,6 +140,7 @@ class Settings(BaseModel):
     stuck_after_seconds: Seconds = _named("PARSEGATE_STUCK_AFTER_SECONDS", default=7200)
     max_file_mb: Annotated[int, Field(ge=1, le=1_000_000)] = _named("PARSEGATE_MAX_FILE_MB", default=512)
     retention_days: Annotated[int | None, Field(ge=1)] = _named("PARSEGATE_RETENTION_DAYS")
+    start_wait_seconds: Annotated[int, Field(ge=0)] = _named("PARSEGATE_START_WAIT_SECONDS", default=60)
     client_url: Annotated[str | None, BeforeValidator(_http_url)] = _named("PARSEGATE_URL")
     client_token: SecretStr | None = _named("PARSEGATE_TOKEN", secret=True)
 

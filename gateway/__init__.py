@@ -1,0 +1,1 @@
+"""The HTTP entrance: documents and events in, results out."""

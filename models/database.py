@@ -133,7 +133,7 @@ def reading() -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError) as error:
         close_connection()
-        words = str(error).strip() or type(error).__name__
+        words = " ".join(str(error).split()) or type(error).__name__
         raise StoreUnavailable(f"the database can't be used now: {words}") from error
     except StoreUnavailable:
         close_connection()

@@ -84,7 +84,7 @@ def running_up(
 
 def _migrate(settings: Settings) -> None:
     open_database(database_url(settings))
-    wait_for("the database", migrate)
+    wait_for("the database", migrate, settings.start_wait_seconds)
     close_connection()
 
 

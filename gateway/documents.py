@@ -1,0 +1,191 @@
+"""``/v1/documents``: order a document, look at its job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import falcon.asgi
+
+from domain.clock import format_utc
+from domain.errors import NotFound, OrderConflict
+from domain.job_state import STATUS_003, JobState
+from domain.messages import Message
+from domain.money import to_credits, to_usd
+from domain.orders import Order, raw_path
+from gateway.auth import bearer_of
+from gateway.bodies import media_type, read_body
+from gateway.dependencies import Dependencies
+from gateway.orders import OrderDesk, form_values, order_fields
+from gateway.pool import run_in
+from gateway.problems import Problem
+from gateway.requests import raw_headers
+from gateway.uploads import Upload, UploadDesk
+from llamaparse.address_guard import AddressGuard
+from models.database import transaction
+from models.jobs import Accepted, accept_order, find_job
+from models.store import Store
+from models.tables import Job
+from models.tokens import Bearer, Scope
+
+FIRST_LOOK: Final = timedelta(seconds=60)
+"""When the clock looks at a new job if the nudge got lost."""
+MAX_JSON: Final = 1024 * 1024
+
+
+class Documents:
+    """``POST /v1/documents``."""
+
+    scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT}
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._pool, self._store, self._clock = dependencies.pool, dependencies.store, dependencies.clock
+        self._publisher, self._host_clock = dependencies.publisher, dependencies.host_clock
+        self._orders = OrderDesk(AddressGuard(dependencies.settings.private_hosts))
+        self._uploads = UploadDesk(self._store, self._pool, dependencies.settings.max_file_bytes)
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """202 and the job, once its row is committed and its bytes, if they were sent, are in the store.
+
+        Raises:
+            Problem: 400, 403, 415.
+            OrderRefused: 413, 422.
+            OrderConflict: 409; 422 where the id was made from the `Idempotency-Key`.
+            StoreUnavailable: 503.
+        """
+        try:
+            accepted = await self._accept(req)
+        except OrderConflict as error:
+            if not raw_headers(req, b"idempotency-key"):
+                raise
+            raise Problem(422, "idempotency_key_reused", f"{error}, or another Idempotency-Key") from None
+        job = accepted.job
+        resp.status = falcon.HTTP_202
+        resp.location = f"/v1/documents/{job.job_id}"
+        resp.media = {"job_id": str(job.job_id), "document_id": str(job.document_id), "state": job.state}
+
+    async def _accept(self, req: falcon.asgi.Request) -> Accepted:
+        who = bearer_of(req).name
+        match media_type(req):
+            case "multipart/form-data":
+                async with self._uploads.receive(req) as upload:
+                    order = self._orders.order(req, _uploaded_fields(upload))
+                    accepted = await run_in(self._pool, self._place, order, upload, who)
+                actor = "check_budget"
+            case "application/json":
+                order = self._orders.order(req, order_fields(await read_body(req, MAX_JSON)))
+                accepted = await run_in(self._pool, self._note, order, who)
+                actor = "fetch_source"
+            case _:
+                raise Problem(
+                    415, "unsupported_media_type", "send multipart/form-data with a file, or JSON with source_url"
+                )
+        if accepted.created:
+            await self._publisher.nudge(_nudge(actor, accepted.job.job_id, self._host_clock()))
+        return accepted
+
+    def _place(self, order: Order, upload: Upload, who: str) -> Accepted:
+        return place(order, upload, self._store, who=who, now=self._clock())
+
+    def _note(self, order: Order, who: str) -> Accepted:
+        now = self._clock()
+        return accept_order(order, who=who, now=now, due_at=now + FIRST_LOOK)
+
+
+class DocumentJob:
+    """``GET /v1/documents/{job_id}``."""
+
+    scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._pool = dependencies.pool
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: UUID) -> None:
+        """The job.
+
+        Raises:
+            NotFound: there is none that the token may see.
+        """
+        resp.media = job_view(await run_in(self._pool, visible_job, job_id, bearer_of(req)))
+
+
+def place(order: Order, upload: Upload, store: Store, *, who: str, now: datetime) -> Accepted:
+    """Accept an order whose bytes were uploaded, and put them in their place, or do neither.
+
+    The file is moved inside the transaction, between the insert that only one order of a `document_id` survives and
+    its commit: so an order that was here before keeps its bytes, and there is never a job whose bytes are missing. On
+    a local disk that is one rename; elsewhere it is a copy on the server's side.
+
+    Raises:
+        OrderConflict: the same `document_id` was used with another order.
+        StoreUnavailable: the database or the store is away.
+    """
+    with transaction():
+        accepted = accept_order(order, who=who, now=now, due_at=now + FIRST_LOOK, content=upload.content)
+        if accepted.created:
+            store.move(upload.path, raw_path(order.user_id, order.document_id, order.display_name))
+    return accepted
+
+
+def visible_job(job_id: UUID, bearer: Bearer) -> Job:
+    """A job with its document, if it is of the token's tenant; an admin sees all.
+
+    Raises:
+        NotFound: the same words whether there is none or it is another tenant's.
+    """
+    job = find_job(job_id)
+    if job is None or not (job.tenant == bearer.tenant or bearer.may(Scope.ADMIN)):
+        raise NotFound(f"there is no job {job_id}")
+    return job
+
+
+def job_view(job: Job) -> dict[str, Any]:
+    """A job as JSON. Credits and dollars are numbers, times RFC 3339 in UTC."""
+    return {
+        "job_id": str(job.job_id),
+        "document_id": str(job.document_id),
+        "user_id": str(job.document.user_id),
+        "tenant": job.tenant,
+        "filename": job.document.filename,
+        "state": job.state,
+        "status_003": STATUS_003[JobState(job.state)],
+        "tier": job.tier,
+        "pages": job.pages,
+        "pages_guessed": job.pages_guessed,
+        "estimate_credits": None if job.estimate is None else _number(to_credits(job.estimate)),
+        "credits": _number(to_credits(job.cost)),
+        "usd": _number(to_usd(job.cost)),
+        "provenance": job.provenance,
+        "truncated": job.truncated,
+        "reason": job.reason,
+        "message": job.message,
+        "tags": job.tags,
+        "priority": job.priority,
+        "correlation_id": str(job.correlation_id),
+        "due_at": _time(job.due_at),
+        "created_at": _time(job.created_at),
+        "updated_at": _time(job.updated_at),
+        "finished_at": _time(job.finished_at),
+        "parsed_path": job.parsed_path,
+        "parsed_sha256": job.parsed_sha256,
+    }
+
+
+def _uploaded_fields(upload: Upload) -> dict[str, Any]:
+    named = {} if upload.filename is None else {"filename": upload.filename}
+    return named | form_values(upload.fields)
+
+
+def _nudge(actor: str, job_id: UUID, now: datetime) -> Message:
+    return Message(actor, {"job_id": str(job_id)}, str(uuid4()), int(now.timestamp() * 1000))
+
+
+def _number(amount: Decimal) -> int | float:
+    return int(amount) if amount == amount.to_integral_value() else float(amount)
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else format_utc(moment)

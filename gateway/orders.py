@@ -1,0 +1,137 @@
+"""An order out of a request's fields, checked as far as that is possible before the document is looked at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID, uuid4, uuid5
+
+import falcon.asgi
+from pydantic import ValidationError
+
+from domain.errors import OrderRefused
+from domain.messages import describe
+from domain.orders import Order
+from domain.pricing import check_options
+from gateway.auth import bearer_of
+from gateway.bodies import check_text, parse_json
+from gateway.problems import Problem
+from gateway.requests import correlation_id, header_text, raw_headers
+from llamaparse.address_guard import AddressGuard
+from models.tokens import Scope
+
+FIELDS: Final = frozenset(Order.model_fields) - {"source"}
+"""What an order may say, by form or JSON; the document itself is the file or `source_url`."""
+MAX_KEY: Final = 255
+
+
+class OrderDesk:
+    """Makes orders out of fields.
+
+    Args:
+        guard: says which URLs may be named.
+    """
+
+    def __init__(self, guard: AddressGuard) -> None:
+        self._guard = guard
+
+    def order(self, req: falcon.asgi.Request, fields: Mapping[str, Any]) -> Order:
+        """The order that a request's fields make.
+
+        Args:
+            fields: JSON values by name; None counts as left out.
+
+        Raises:
+            OrderRefused: unknown, malformed or refused fields.
+            Problem: 403 for a tenant that is not the token's.
+        """
+        said = {name: value for name, value in fields.items() if value is not None}
+        unknown = sorted(set(said) - FIELDS - {"source_url"})
+        if unknown:
+            raise OrderRefused(f"unknown field {unknown[0][:80]!r}: known are {', '.join(sorted(FIELDS))}")
+        said["tenant"] = _tenant(req, said.get("tenant"))
+        said.setdefault("correlation_id", correlation_id(req))
+        said.setdefault("document_id", derived_id(req) or uuid4())
+        if "source_url" in said:
+            said["source"] = said.pop("source_url")
+        try:
+            order = Order.model_validate(said)
+        except ValidationError as error:
+            raise OrderRefused(describe(error)) from None
+        for url in (order.source, order.callback_url):
+            if url is not None:
+                self._guard.check_url(url)
+        check_options(order.tier, order.options)
+        return order
+
+
+def derived_id(req: falcon.asgi.Request) -> UUID | None:
+    """The `document_id` that stands for the request's `Idempotency-Key`: the same for the same token and key.
+
+    Raises:
+        Problem: 400 for more than one key, or an odd one.
+    """
+    if not raw_headers(req, b"idempotency-key"):
+        return None
+    key = header_text(req, "Idempotency-Key")
+    if key is None or not 0 < len(key) <= MAX_KEY or not key.isprintable():
+        raise Problem(400, "bad_idempotency_key", f"send one Idempotency-Key of 1 to {MAX_KEY} printable characters")
+    return uuid5(bearer_of(req).token_id, key)
+
+
+def form_values(fields: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """A form's text fields as JSON values: `options` is JSON, `tags` a comma list or repeated, `priority` a number.
+
+    An empty field counts as left out, since a web form sends those.
+
+    Raises:
+        OrderRefused: a field comes twice, or can't be read.
+    """
+    values: dict[str, Any] = {}
+    for name, texts in fields.items():
+        if len(texts) > 1 and name != "tags":
+            raise OrderRefused(f"field {name!r} comes {len(texts)} times")
+        if any(texts):
+            values[name] = _form_value(name, texts)
+    return values
+
+
+def order_fields(body: bytes) -> dict[str, Any]:
+    """The fields of an order in JSON, which must name its document by `source_url`.
+
+    Raises:
+        Problem: 400, it is not JSON.
+        OrderRefused: not an object, or no `source_url`.
+    """
+    try:
+        fields = parse_json(body)
+    except ValueError as error:
+        raise Problem(400, "malformed_json", f"the body can't be read: {error}") from None
+    if not isinstance(fields, dict):
+        raise OrderRefused("the body must be a JSON object")
+    if fields.get("source_url") is None:
+        raise OrderRefused("source_url is missing: name the document by it, or send multipart/form-data with a file")
+    return fields
+
+
+def _form_value(name: str, texts: Sequence[str]) -> Any:
+    try:
+        for text in texts:
+            check_text(text)
+        if name == "options":
+            return parse_json(texts[0])
+        if name == "priority":
+            return json.loads(texts[0])
+    except ValueError as error:
+        raise OrderRefused(f"field {name!r} can't be read: {error}") from None
+    if name == "tags":
+        return [tag.strip() for text in texts for tag in text.split(",") if tag.strip()]
+    return texts[0]
+
+
+def _tenant(req: falcon.asgi.Request, asked: Any) -> Any:
+    bearer = bearer_of(req)
+    if asked is not None and asked != bearer.tenant and not bearer.may(Scope.ADMIN):
+        raise Problem(403, "foreign_tenant", "this token may not order for another tenant")
+    return bearer.tenant if asked is None else asked

@@ -1,0 +1,101 @@
+"""``GET /v1/documents/{job_id}/result``: what came out of a document, as Markdown, text or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID
+
+import falcon.asgi
+
+from domain.documents import ParsedDocument, ParsedPage
+from domain.errors import NotFound
+from domain.job_state import FINAL, JobState
+from domain.orders import pages_path
+from gateway.auth import bearer_of
+from gateway.dependencies import Dependencies
+from gateway.documents import visible_job
+from gateway.pool import run_in
+from gateway.problems import Problem
+from models.store import Store
+from models.tables import Job
+from models.tokens import Scope
+
+MEDIA_TYPES: Final[Mapping[str, str]] = {
+    "markdown": "text/markdown; charset=utf-8",
+    "text": "text/plain; charset=utf-8",
+    "json": "application/json",
+}
+"""By format."""
+
+
+class Result:
+    """A finished job's result."""
+
+    scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._pool = dependencies.pool
+        self._store = dependencies.store
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: UUID) -> None:
+        """The result; `Parsegate-Provenance` says where it came from.
+
+        Raises:
+            NotFound: there is no such job, or its result is not kept any more.
+            Problem: 409 not finished, 422 ended without a result, 422 unknown format.
+        """
+        wanted = req.get_param("format", default="markdown")
+        if wanted not in MEDIA_TYPES:
+            raise Problem(422, "unknown_format", f"format must be one of {', '.join(MEDIA_TYPES)}")
+        job = await run_in(self._pool, visible_job, job_id, bearer_of(req))
+        _check_finished(job)
+        # One hash, three representations: a strong ETag tells them apart (RFC 9110, 8.8.3).
+        etag = str(job.parsed_sha256) if wanted == "markdown" else f"{job.parsed_sha256}-{wanted}"
+        if any(tag in ("*", etag) for tag in req.if_none_match or ()):
+            resp.status = falcon.HTTP_304
+        else:
+            resp.data = await run_in(self._pool, render, job, wanted, self._store)
+            resp.content_type = MEDIA_TYPES[wanted]
+        resp.etag = etag
+        resp.set_header("Parsegate-Provenance", str(job.provenance))
+        resp.set_header("X-Content-Type-Options", "nosniff")
+
+
+def render(job: Job, wanted: str, store: Store) -> bytes:
+    """A completed job's result in one of `MEDIA_TYPES`.
+
+    Raises:
+        NotFound: the store has it no more.
+        StoreUnavailable: it can't be read now.
+    """
+    try:
+        if wanted == "markdown":
+            return store.read(str(job.parsed_path))
+        stored = store.read(pages_path(job.document.user_id, job.document_id))
+    except NotFound:
+        raise NotFound(f"the result of job {job.job_id} is not kept any more", reason="result_gone") from None
+    if wanted == "text":
+        return _document(json.loads(stored)).text.encode()
+    said = {"job_id": str(job.job_id), "document_id": str(job.document_id)}
+    return json.dumps(said | json.loads(stored), ensure_ascii=False).encode()
+
+
+def _check_finished(job: Job) -> None:
+    if job.state == JobState.COMPLETED:
+        return
+    if job.state not in FINAL:
+        raise Problem(409, "not_finished", f"the job is {job.state}: ask again later", members={"state": job.state})
+    why = f": {job.message}" if job.message else ""
+    members = {"state": job.state, "reason": job.reason}
+    raise Problem(422, "no_result", f"the job ended as {job.state}{why}", members=members)
+
+
+def _document(stored: Mapping[str, Any]) -> ParsedDocument:
+    return ParsedDocument(
+        tuple(
+            ParsedPage(page["page_number"], page["markdown"], page["text"], page["success"], page["error"])
+            for page in stored["pages"]
+        )
+    )

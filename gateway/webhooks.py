@@ -1,0 +1,88 @@
+"""``POST /webhooks/llamaparse/{job_id}``: the provider's events, let in by their signature alone.
+
+No database here: the key is derived from the job's id, and the event is safe when RabbitMQ has confirmed it (embedded:
+when a commit has). What an event means is decided later, by asking the provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from uuid import uuid4
+
+import falcon.asgi
+import structlog
+
+from domain.clock import Clock
+from domain.messages import Message
+from domain.signatures import BadSignature, verify_lc
+from gateway.bodies import parse_json, read_body
+from gateway.problems import Problem
+from gateway.publisher import Publisher
+from gateway.requests import UUID_TEXT, correlation_id, raw_headers
+from models.tokens import Scope
+
+MAX_EVENT: Final = 1024 * 1024
+"""Bytes."""
+MAX_TEXT: Final = 200
+"""Characters of an event's text that are passed on (`domain.messages.EventMessage`)."""
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+
+class LlamaParseWebhook:
+    """Takes an event in.
+
+    Args:
+        secret_keys: every secret key in force, 32 bytes each, newest first; without one nothing gets in.
+    """
+
+    scopes: Mapping[str, Scope] | None = None
+
+    def __init__(self, secret_keys: Sequence[bytes], publisher: Publisher, clock: Clock) -> None:
+        self._secret_keys, self._publisher, self._clock = secret_keys, publisher, clock
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: str) -> None:
+        """204 once the event is safe.
+
+        Raises:
+            Problem: 404, 413, 400.
+            BadSignature: 401, whatever is wrong with it.
+            StoreUnavailable: 503; the provider repeats the event.
+        """
+        if not UUID_TEXT.fullmatch(job_id):
+            raise Problem(404, "not_found", "there is no such route")
+        body = await read_body(req, MAX_EVENT)
+        try:
+            verify_lc(self._secret_keys, job_id, raw_headers(req, b"lc-signature"), body)
+        except BadSignature as error:
+            log.warning("webhook rejected", job_id=job_id, reason=error.reason, correlation_id=correlation_id(req))
+            raise
+        event = _parse_event(body)
+        now_ms = int(self._clock().timestamp() * 1000)
+        await self._publisher.send(Message("ingest_result", _payload(job_id, event), str(uuid4()), now_ms))
+        resp.status = falcon.HTTP_204
+
+
+def _parse_event(body: bytes) -> dict[str, Any]:
+    """An event in either of the provider's formats: a JSON object, or a JSON string that holds one (the default)."""
+    try:
+        event = parse_json(body)
+        if isinstance(event, str):
+            event = parse_json(event)
+    except ValueError:
+        event = None
+    if not isinstance(event, dict):
+        raise Problem(400, "not_an_event", "the body is neither a JSON object nor a JSON string that holds one")
+    return event
+
+
+def _payload(job_id: str, event: Mapping[str, Any]) -> dict[str, str]:
+    data = event.get("data")
+    data = data if isinstance(data, dict) else {}
+    said = {
+        "event_id": event.get("event_id"),
+        "event_type": event.get("event_type"),
+        "provider_job_id": data.get("job_id") or data.get("id"),
+    }
+    return {"job_id": job_id} | {name: text[:MAX_TEXT] for name, text in said.items() if isinstance(text, str)}
