@@ -98,7 +98,7 @@ class World:
 
     def run_until(self, job: Job, *states: JobState, rounds: int = 400) -> Job:
         """Drain and sweep, time running a second faster with each round, until the job is in one of `states`."""
-        wanted = states or tuple(FINAL)
+        wanted, found = states or tuple(FINAL), job
         for _ in range(rounds):
             self.drain()
             found = jobs.get_job(job.job_id)

@@ -163,10 +163,11 @@ def test_fifty_documents_by_http_and_by_message(system: Installation, tmp_path: 
             else:
                 system.publish(message)
     job_ids = [by_http.get(number) or system.job_of(ids[number]) for number in range(len(documents))]
-    expected = lambda: billed(stats_of(system.simulator_url))  # noqa: E731
-    jobs = wait_for_jobs(
-        system.http, job_ids, lambda: sum(cost_of(system.http, job_id) for job_id in job_ids) == expected()
-    )
+
+    def settled() -> bool:
+        return sum(cost_of(system.http, job_id) for job_id in job_ids) == billed(stats_of(system.simulator_url))
+
+    jobs = wait_for_jobs(system.http, job_ids, settled)
     for document, job in zip(documents, jobs, strict=True):
         judge(system.http, document, job)
     stats = stats_of(system.simulator_url)
@@ -178,7 +179,7 @@ def test_fifty_documents_by_http_and_by_message(system: Installation, tmp_path: 
 
 
 def cost_of(http: httpx.Client, job_id: str) -> int:
-    return round(http.get(f"/v1/documents/{job_id}").json()["credits"] * 1000)
+    return round(float(http.get(f"/v1/documents/{job_id}").json()["credits"]) * 1000)
 
 
 def test_messages_that_are_not_right_become_dead_letters_and_stop_nobody(system: Installation, tmp_path: Path) -> None:

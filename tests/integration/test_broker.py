@@ -145,7 +145,7 @@ def test_a_late_acknowledgement_does_not_hit_another_message(fresh_amqp_url: str
     first = broker.consume("budget-check", prefetch=1, timeout=100)
     assert isinstance(first, AdmittingConsumer)
     old = until(lambda: next(first), "the message")
-    first.close()
+    first.close()  # type: ignore[no-untyped-call]
     second = broker.consume("budget-check", prefetch=1, timeout=100)
     again = until(lambda: next(second), "the message again")
     assert isinstance(old, Delivered)

@@ -7,7 +7,6 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from parsegate.sample_documents import SAMPLES, Sample, sample_path
 
 from domain.errors import OrderConflict
 from domain.job_state import AttemptState, JobState, Provenance
@@ -16,6 +15,7 @@ from domain.settings import Mode
 from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
 from models import jobs
 from models.tables import Attempt, Delivery, Job, Result
+from parsegate.sample_documents import SAMPLES, Sample, sample_path
 from tests.state import KINDS, an_order, state_of
 from tests.world import World, world_of
 
@@ -54,7 +54,7 @@ def test_each_sample_ends_as_it_should(world: World, sample: Sample) -> None:
     assert (job.state, job.reason) == (sample.expected_state, sample.expected_reason)
     if job.state == JobState.COMPLETED:
         assert sample.snippet in markdown_of(world, job) or sample.snippet in str(
-            world.services.store.read(job.parsed_path.replace(".md", ".json"))
+            world.services.store.read((job.parsed_path or "").replace(".md", ".json"))
         )
         assert job.provenance == Provenance.REAL
         assert job.cost == round(world.stats()["credits_by_job"][str(job.job_id)] * 1000)
@@ -98,7 +98,7 @@ def test_a_job_whose_answer_was_lost_is_found_and_paid_once(world: World, fault:
     job = world.order_file(put(world))
     doubtful = world.run_until(job, JobState.IN_DOUBT)
     world.faults(**{fault: 0.0})
-    assert "lost" in doubtful.message
+    assert "lost" in (doubtful.message or "")
     until_made(world)
     ended = world.run_until(doubtful)
     assert ended.state == JobState.COMPLETED
@@ -122,7 +122,7 @@ def test_what_was_never_made_is_paid_after_a_clean_listing_only(world: World) ->
         world.ahead += world.ahead
         world.services.nudge("search_in_doubt", job_id=job.job_id)
     assert jobs.get_job(job.job_id).state == JobState.IN_DOUBT
-    assert "can't be had" in jobs.get_job(job.job_id).message
+    assert "can't be had" in (jobs.get_job(job.job_id).message or "")
     world.faults(html_error=0.0)
     ended = world.run_until(doubtful)
     assert ended.state == JobState.COMPLETED
@@ -146,6 +146,7 @@ def test_an_event_that_comes_before_the_answer_binds_only_its_own_attempt(world:
     world.faults(create_answer_lost=1.0)
     job = world.run_until(world.order_file(put(world), options={"disable_cache": True}), JobState.IN_DOUBT)
     world.faults(create_answer_lost=0.0)
+    assert foreign is not None
     ingest(world, job.job_id, foreign)
     assert jobs.get_job(job.job_id).state == JobState.IN_DOUBT
     provider = world.services.provider
@@ -252,7 +253,7 @@ def test_a_source_that_can_never_be_read_fails_in_one_sentence(
     with state_of("sqlite", tmp_path), world_of(simulator, inside, PARSEGATE_MAX_FILE_MB="1") as world:
         job = world.run_until(world.submit(an_order(source=f"{inside.as_uri()}/{name}")))
         assert (job.state, job.reason) == (JobState.FAILED, reason)
-        assert words in job.message
+        assert words in (job.message or "")
         assert not list(inside.glob("store/**/*.part"))
 
 
@@ -282,7 +283,7 @@ def test_a_source_that_does_not_answer_is_asked_again_and_then_fails(
         job = world.submit(an_order(source="http://127.0.0.1:9/a.pdf"))
         waiting = jobs.get_job(job.job_id)
         assert waiting.state == JobState.RECEIVED
-        assert "trying again" in waiting.message
+        assert "trying again" in (waiting.message or "")
         ended = world.run_until(job)
         assert (ended.state, ended.reason) == (JobState.FAILED, "source_unavailable")
 
@@ -291,5 +292,5 @@ def test_an_order_that_cannot_be_priced_fails_visibly(tmp_path: Path, simulator:
     with state_of("sqlite", tmp_path), world_of(simulator, tmp_path) as world:
         job = world.run_until(world.order_file(put(world), tier="premium"))
         assert (job.state, job.reason) == (JobState.FAILED, "order_refused")
-        assert "unknown tier" in job.message
+        assert "unknown tier" in (job.message or "")
         assert world.stats()["requests"] == 0
