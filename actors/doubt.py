@@ -14,6 +14,7 @@ from llamaparse.client import LlamaParseClient
 from llamaparse.schemas import Job as ProviderJob
 from models import jobs
 from models.database import transaction
+from models.due import wake_all
 from models.tables import Attempt, Job
 
 PAID_CALL_S: Final = 150.0
@@ -82,6 +83,19 @@ def into_doubt(services: Services, job_id: UUID, attempt_id: UUID, *, why: str) 
             message="the provider's answer is lost; looking for the job there",
         )
     log.warning("in doubt", job_id=str(job_id), attempt_id=str(attempt_id), error=why)
+
+
+def recover(services: Services) -> None:
+    """At the start of the only process of an installation: whatever was under way in the last one is due now.
+
+    A paid call that was under way is in doubt at once, since nobody else can still be making it.
+
+    Raises:
+        StoreUnavailable: our own database can't be used now.
+    """
+    for attempt in jobs.find_attempts(Attempt.state == AttemptState.SUBMITTING):
+        into_doubt(services, attempt.job_id, attempt.attempt_id, why="the process ended during the paid call")
+    wake_all(services.clock())
 
 
 def search_in_doubt(services: Services, job_id: UUID) -> None:

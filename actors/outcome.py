@@ -43,13 +43,7 @@ def complete_job(
     Args:
         billed: what the provider billed; None if it has not told yet, then the attempt stays due until it does.
     """
-    document = job.document
-    markdown = parsed.markdown.encode()
-    markdown_at = parsed_path(document.user_id, document.document_id)
-    pages_at = pages_path(document.user_id, document.document_id)
-    truncated = job.pages_guessed and job.pages is not None and len(parsed.pages) >= job.pages
-    services.store.write_bytes(pages_at, _pages_json(parsed, provenance, truncated))
-    content = services.store.write_bytes(markdown_at, markdown)
+    written = _write(services, job, parsed, provenance)
     now = services.clock()
     with transaction():
         jobs.step_attempt(attempt, AttemptState(attempt.state), AttemptState.COMPLETED, why="result stored", now=now)
@@ -63,29 +57,37 @@ def complete_job(
             now=now,
             due_at=None,
             provenance=provenance,
-            truncated=truncated,
-            parsed_path=markdown_at,
-            parsed_sha256=content.sha256,
+            truncated=written["truncated"],
+            parsed_path=written["markdown_path"],
+            parsed_sha256=written["markdown_sha256"],
             message=None,
         )
         if not moved:
             return
-        Result.create(
-            job=job.job_id,
-            attempt=attempt.attempt_id,
-            provenance=provenance,
-            markdown_path=markdown_at,
-            markdown_sha256=content.sha256,
-            markdown_bytes=content.size,
-            pages_path=pages_at,
-            pages=len(parsed.pages),
-            failed_pages=len(parsed.failed_pages),
-            truncated=truncated,
-            created_at=now,
-        )
+        Result.create(job=job.job_id, attempt=attempt.attempt_id, provenance=provenance, created_at=now, **written)
         made = _announce(services, jobs.get_job(job.job_id), EventType.PARSED)
     log.info("job completed", job_id=str(job.job_id), provenance=provenance.value, pages=len(parsed.pages))
     _send(services, made)
+
+
+def _write(services: Services, job: Job, parsed: ParsedDocument, provenance: Provenance) -> dict[str, Any]:
+    """Write a result's files; answers what its row says of them."""
+    document = job.document
+    markdown_path = parsed_path(document.user_id, document.document_id)
+    at = pages_path(document.user_id, document.document_id)
+    # Where the page count was a guess, a result that reaches it may lack what came after.
+    truncated = job.pages_guessed and job.pages is not None and len(parsed.pages) >= job.pages
+    services.store.write_bytes(at, _pages_json(parsed, provenance, truncated))
+    content = services.store.write_bytes(markdown_path, parsed.markdown.encode())
+    return {
+        "markdown_path": markdown_path,
+        "markdown_sha256": content.sha256,
+        "markdown_bytes": content.size,
+        "pages_path": at,
+        "pages": len(parsed.pages),
+        "failed_pages": len(parsed.failed_pages),
+        "truncated": truncated,
+    }
 
 
 def settle_or_wait(services: Services, attempt: Attempt, billed: Millicredits | None) -> None:

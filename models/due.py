@@ -69,3 +69,10 @@ def wake(job_id: UUID, now: datetime) -> bool:
     with transaction():
         woken = Job.update(due_at=now).where(Job.job_id == job_id, Job.due_at.is_null(False)).execute()
     return bool(woken)
+
+
+def wake_all(now: datetime) -> int:
+    """Make every unfinished job due now: for the start of a process that is the only one."""
+    with transaction():
+        woken: int = Job.update(due_at=now).where(Job.due_at.is_null(False)).execute()
+    return woken

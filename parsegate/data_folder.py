@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import secrets
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -17,6 +20,7 @@ from models.tokens import Scope, create_token, find_bearer, revoke_token
 SECRET_KEY_FILE: Final = "secret-key"
 TOKEN_FILE: Final = "admin-token"
 URL_FILE: Final = "url"
+LOCK_FILE: Final = "lock"
 ADMIN_NAME: Final = "admin of the data folder"
 
 
@@ -45,6 +49,25 @@ def ensure_admin_token(data_dir: Path, now: datetime) -> str:
         revoke_token(ADMIN_NAME, now)
     write_private(path, token)
     return token
+
+
+@contextlib.contextmanager
+def sole_use(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder: an embedded installation is one process.
+
+    Raises:
+        StoreUnavailable: another process holds it, or it can't be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            held = stack.enter_context((data_dir / LOCK_FILE).open("w"))
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreUnavailable(f"another parsegate uses {data_dir}: stop it, or set PARSEGATE_DATA_DIR") from None
+        except OSError as error:
+            raise StoreUnavailable(f"{data_dir} can't be used: {error.strerror}") from error
+        yield
 
 
 def write_private(path: Path, text: str) -> None:

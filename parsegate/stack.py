@@ -30,6 +30,7 @@ from actors.boot import (
 from actors.broker import EmbeddedBroker
 from actors.clock import run_clock
 from actors.declare import declare_actors
+from actors.doubt import recover
 from actors.middleware.correlation import Correlation
 from actors.middleware.outcome import Outcome
 from actors.services import Services
@@ -41,7 +42,7 @@ from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
 from models.database import DatabaseClock, close_connection, open_database
 from models.migrations import migrate
 from models.store import Store
-from parsegate.data_folder import URL_FILE, ensure_admin_token, with_secret_key, write_private
+from parsegate.data_folder import URL_FILE, ensure_admin_token, sole_use, with_secret_key, write_private
 from parsegate.server import ServerThread, bind
 
 POOL_THREADS: Final = 8
@@ -71,6 +72,8 @@ def running_up(
             settings = with_simulator(settings, stack.enter_context(running_simulator(simulator)), listening)
         settings = with_secret_key(settings)
         check_start(settings)
+        if settings.amqp_url is None:
+            stack.enter_context(sole_use(settings.data_dir))
         _migrate(settings)
         if settings.amqp_url is None:
             gateway = stack.enter_context(_embedded(settings, listening))
@@ -98,6 +101,7 @@ def _embedded(settings: Settings, listening: socket.socket) -> Iterator[ServerTh
         for middleware in (Correlation(), Outcome(lambda: probe(services))):
             broker.add_middleware(middleware)
         declare_actors(broker, lambda: services)
+        recover(services)
         worker = dramatiq.Worker(broker, worker_threads=WORKER_THREADS, worker_timeout=100)
         worker.start()
         stack.callback(worker.stop, STOP_MS)
