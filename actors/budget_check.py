@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from llamaparse.page_count import count_pages
-
 from actors.outcome import fail_job
 from actors.services import LEASE, Services
 from domain.errors import NotFound, OrderRefused, Permanent
 from domain.job_state import JobState, Provenance
 from domain.pricing import Quote, price
+from llamaparse.page_count import count_pages
 from models import jobs
 from models.database import transaction
 from models.tables import Job

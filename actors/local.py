@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 from uuid import UUID
 
-from llamaparse.local_parser import parse_locally
-
 from actors.outcome import complete_job, fail_job
 from actors.services import Services
 from domain.documents import ParsedDocument
 from domain.errors import Permanent
 from domain.job_state import AttemptState, JobState, Provenance
 from domain.money import ZERO
+from llamaparse.local_parser import parse_locally
 from models import jobs
 from models.database import transaction
 from models.tables import Attempt, Job
