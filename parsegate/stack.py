@@ -34,12 +34,13 @@ from actors.doubt import recover
 from actors.middleware.correlation import Correlation
 from actors.middleware.outcome import Outcome
 from actors.services import Services
+from domain.clock import Clock
 from domain.errors import BadSetting, StoreUnavailable
 from domain.settings import Settings
 from gateway.app import Dependencies, create_app
 from gateway.publisher import AmqpPublisher, EmbeddedPublisher, Publisher
 from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
-from models.database import DatabaseClock, close_connection, open_database
+from models.database import CLOCK_CHECK_S, DatabaseClock, close_connection, open_database
 from models.migrations import migrate
 from models.store import Store
 from parsegate.data_folder import URL_FILE, ensure_admin_token, sole_use, with_secret_key, write_private
@@ -123,20 +124,41 @@ def running_gateway(settings: Settings, listening: socket.socket) -> Iterator[Se
 def _serving(
     settings: Settings, publisher: Publisher, pool: ThreadPoolExecutor, listening: socket.socket
 ) -> Iterator[ServerThread]:
-    dependencies = Dependencies(
-        settings=settings,
-        publisher=publisher,
-        store=Store(store_url(settings)),
-        clock=DatabaseClock(time.monotonic),
-        configured_mode=settings.effective_mode,
-        pool=pool,
-    )
-    gateway = ServerThread(create_app(dependencies), listening, before=publisher.start, after=publisher.stop)
-    gateway.start()
+    with _ticking_clock() as clock:
+        dependencies = Dependencies(
+            settings=settings,
+            publisher=publisher,
+            store=Store(store_url(settings)),
+            clock=clock,
+            configured_mode=settings.effective_mode,
+            pool=pool,
+        )
+        gateway = ServerThread(create_app(dependencies), listening, before=publisher.start, after=publisher.stop)
+        gateway.start()
+        try:
+            yield gateway
+        finally:
+            gateway.stop()
+
+
+@contextlib.contextmanager
+def _ticking_clock() -> Iterator[Clock]:
+    """The database's time for an event loop: a thread asks the database, the loop never waits for it."""
+    clock, stop = DatabaseClock(time.monotonic), threading.Event()
+    clock.refresh()
+
+    def run() -> None:
+        while not stop.wait(CLOCK_CHECK_S):
+            clock.refresh()
+        close_connection()
+
+    thread = threading.Thread(target=run, name="database time")
+    thread.start()
     try:
-        yield gateway
+        yield clock.steady
     finally:
-        gateway.stop()
+        stop.set()
+        thread.join()
 
 
 @contextlib.contextmanager
