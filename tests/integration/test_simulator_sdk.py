@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import httpx
@@ -13,8 +15,10 @@ import llama_cloud
 import pytest
 from llama_cloud import AsyncLlamaCloud, LlamaCloud
 
+from llamaparse.simulator import SimulatorSettings, serve
 from tests.integration.simulator_kit import (
     API_KEY,
+    DEADLINE_S,
     EFFECTIVE,
     FAST,
     Clock,
@@ -109,6 +113,24 @@ def test_the_async_client(provider: Provider, pdf: Path) -> None:
             return done.text_full
 
     assert "apple" in (asyncio.run(session()) or "")
+
+
+def test_latencies_lie_around_their_median_and_repeat_with_the_seed(pdf: Path) -> None:
+    def latencies(seed: int) -> list[float]:
+        with serve(SimulatorSettings(seed=seed, latency_s=0.2)) as server:
+            with Provider(server.base_url, server.base_url).sdk() as sdk:
+                file = upload(sdk, pdf)
+                jobs = [parse(sdk, file, disable_cache=True) for _ in range(40)]
+                began = time.monotonic()
+                finished(sdk, jobs[-1])
+                assert 0.05 < time.monotonic() - began < DEADLINE_S
+            return [job.latency_s for job in server.simulator.jobs]
+
+    first = latencies(1)
+    assert first == latencies(1)
+    assert first != latencies(2)
+    assert 0.16 < median(first) < 0.25
+    assert len(set(first)) == 40
 
 
 # Tiers and prices
