@@ -7,8 +7,12 @@ from actors.broker import RabbitBroker
 from actors.declare import declare_actors
 from actors.middleware.correlation import Correlation
 from actors.middleware.outcome import Outcome
+from actors.middleware.rate_limit import RateLimit
 
 boot = Boot()
-broker = RabbitBroker(confirm_delivery=True, middleware=[boot, Correlation(), Outcome(boot.probe)])
+broker = RabbitBroker(
+    confirm_delivery=True,
+    middleware=[boot, Correlation(), Outcome(boot.probe, boot.unexpected), RateLimit(boot.services)],
+)
 dramatiq.set_broker(broker)
 declare_actors(broker, boot.services)

@@ -6,6 +6,7 @@ with its reason in the header `x-parsegate-reason`; what could not be done now g
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -15,13 +16,18 @@ import structlog
 from dramatiq.brokers.rabbitmq import RabbitmqBroker, _RabbitmqConsumer
 from dramatiq.brokers.stub import StubBroker, _StubConsumer
 from dramatiq.errors import ConnectionClosed
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPChannelError, AMQPConnectionError, AMQPError
 
 from domain.errors import StoreUnavailable
 from domain.messages import EVENTS_EXCHANGE, Message, MessageRefused, admit, declarations, queue_arguments
+from domain.servers import BLOCKED_TIMEOUT_S, amqp_address, broker_trouble, malformed_amqp_url
 
 REASON_HEADER: Final = "x-parsegate-reason"
 PUBLISH_TRIES: Final = 3
+AWAY: Final = (AMQPError, AMQPConnectorException, OSError)
+"""What pika raises when RabbitMQ can't be used. The second kind is no `AMQPError`: a server that accepts a connection
+and says nothing."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -35,22 +41,43 @@ class RabbitBroker(RabbitmqBroker):
         return AdmittingConsumer
 
     def connect_to(self, url: str) -> None:
-        """Say where RabbitMQ is."""
-        self.parameters = pika.URLParameters(url)
+        """Say where RabbitMQ is. No wait for it is without a limit.
+
+        Raises:
+            BadSetting: the URL is malformed.
+        """
+        try:
+            address = amqp_address(url, name="parsegate worker", blocked_timeout_s=BLOCKED_TIMEOUT_S)
+            self.parameters = pika.URLParameters(address)
+        except (ValueError, TypeError):
+            raise malformed_amqp_url() from None
 
     def declare_topology(self) -> None:
         """Declare every exchange, queue and binding.
 
         Raises:
-            StoreUnavailable: RabbitMQ can't be reached, or has a queue of the same name with other arguments.
+            StoreUnavailable: RabbitMQ can't be reached.
+            StoreRefused: it refuses us, or has a queue of the same name with other arguments.
         """
         try:
             for method, arguments in declarations():
                 getattr(self.channel, method)(**arguments)
-        except (AMQPError, OSError) as error:
+        except AWAY as error:
             del self.connection
-            raise StoreUnavailable(f"RabbitMQ can't be used now: {describe(error)}") from error
+            raise broker_trouble(error) from error
         self.queues_pending.clear()
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> dramatiq.Consumer:
+        """A consumer of a queue.
+
+        Raises:
+            ConnectionClosed: RabbitMQ can't be used now; Dramatiq tries again.
+        """
+        try:
+            return super().consume(queue_name, prefetch, timeout)
+        except AWAY as error:
+            del self.connection
+            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
 
     def send(self, message: Message) -> None:
         """Publish a message to its queue, confirmed.
@@ -94,11 +121,11 @@ class RabbitBroker(RabbitmqBroker):
                     mandatory=not exchange,
                 )
                 return
-            except (AMQPConnectionError, AMQPChannelError, OSError) as error:
+            except AWAY as error:
                 # The connection of a thread that was idle for long is closed by the server: a new one is tried.
                 del self.connection
-                if not left:
-                    raise StoreUnavailable(f"RabbitMQ can't be used now: {describe(error)}") from error
+                if not left or isinstance(error, AMQPConnectorException):
+                    raise broker_trouble(error) from error
 
     def _build_queue_arguments(self, queue_name: str) -> dict[str, Any]:
         return queue_arguments(queue_name.removesuffix(".DQ"))
@@ -115,6 +142,7 @@ class Delivered(dramatiq.MessageProxy):
     reconnect.
 
     Args:
+        taken_at: when it was handed out, in `time.monotonic` seconds.
         requeue: set if it could not be done now and must go back to its queue.
         reason: why it goes to the dead letters.
     """
@@ -123,8 +151,15 @@ class Delivered(dramatiq.MessageProxy):
         super().__init__(message)
         self.consumer = consumer
         self.tag = tag
+        self.taken_at = time.monotonic()
         self.requeue = False
         self.reason = "failed"
+
+    def __str__(self) -> str:
+        # Dramatiq logs messages as text; their arguments may hold signed URLs.
+        return f"{self.actor_name} {self.message_id}"
+
+    __repr__ = __str__
 
 
 class AdmittingConsumer(_RabbitmqConsumer):
@@ -216,13 +251,6 @@ class EmbeddedBroker(StubBroker):
 class _ForgettingConsumer(_StubConsumer):
     def nack(self, message: Any) -> None:
         self.ack(message)  # type: ignore[no-untyped-call]
-
-
-def describe(error: BaseException) -> str:
-    """An AMQP error in words: pika wraps the reason in several exceptions."""
-    while error.args and isinstance(error.args[0], BaseException):
-        error = error.args[0]
-    return (str(error).strip() or type(error).__name__)[:300]
 
 
 def _headers(message: Message) -> dict[str, str]:

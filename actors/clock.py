@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Final
 
 from actors.services import LEASE, Services, log
+from actors.thresholds import tell_thresholds
 from domain.errors import StoreUnavailable
 from domain.job_state import JobState
-from models.due import claim_due
+from llamaparse.router import Route
+from models.admission import wake_deferred
+from models.budgets import reprice
+from models.due import claim_due, claim_waiting_nudge, next_due
 
 BATCH: Final = 200
 IDLE_S: Final = 0.5
-"""Seconds between sweeps that found nothing."""
+"""The most seconds between sweeps that found nothing; less if something is due before."""
+AHEAD: Final = timedelta(milliseconds=150)
+"""Whose slot comes so soon is nudged already: a nudge takes a moment, and the slot is waited for in the worker."""
+LEAST_PAUSE_S: Final = 0.01
 
 _NUDGES: Final[Mapping[str, str]] = {
     JobState.DEFERRED: "check_budget",
-    JobState.RESERVED: "upload_file",
     JobState.SUBMITTING: "search_in_doubt",
     JobState.IN_DOUBT: "search_in_doubt",
     JobState.PARSING: "ingest_result",
@@ -25,32 +32,57 @@ _NUDGES: Final[Mapping[str, str]] = {
 }
 
 
-def sweep(services: Services, limit: int = BATCH) -> int:
-    """Claim what is due and nudge it; answers how much that was.
+def sweep(services: Services, limit: int = BATCH, *, ahead: timedelta = timedelta(), waiting: bool = True) -> int:
+    """Claim what is due, who is about to be sent `ahead` of its time, and nudge it; answers how much that was.
+
+    Args:
+        waiting: whether those that wait to be admitted are looked at too, all with one message.
 
     Raises:
         StoreUnavailable: the database is away.
     """
     now = services.clock()
-    due = claim_due(now, now + LEASE, limit)
-    for job_id, state, has_content in due.jobs:
+    due = claim_due(now, now + LEASE, limit, ahead=ahead)
+    for job_id, state, has_file in due.jobs:
         if state == JobState.RECEIVED:
-            services.nudge("check_budget" if has_content else "fetch_source", job_id=job_id)
+            services.nudge("check_budget" if has_file else "fetch_source", job_id=job_id)
+        elif state == JobState.RESERVED:
+            services.nudge("start_parse" if has_file else "upload_file", job_id=job_id)
         else:
             services.nudge(_NUDGES[state], job_id=job_id)
     for job_id in due.settlements:
         services.nudge("ingest_result", job_id=job_id)
     for delivery_id in due.deliveries:
         services.nudge("notify", delivery_id=delivery_id)
+    if waiting and claim_waiting_nudge(now, LEASE):
+        services.nudge("check_waiting")
     return len(due)
+
+
+def reprice_budgets(services: Services) -> None:
+    """Give limits that were written in dollars the price of today; what waits is looked at if they buy more now.
+
+    Raises:
+        StoreUnavailable: the database is away.
+    """
+    now, settings = services.clock(), services.settings
+    if reprice(settings.prices_at(now).usd_per_credit, now=now, zone=settings.budget_timezone):
+        wake_deferred(now)
 
 
 def run_clock(services: Services, stop: Event, on_trouble: Callable[[str], None] | None = None) -> None:
     """Sweep until `stop` is set; a database that is away is waited for."""
-    trouble = 0
+    trouble, tidy_at = 0, datetime.min.replace(tzinfo=UTC)
     while not stop.is_set():
         try:
-            found = sweep(services)
+            is_time = services.clock() >= tidy_at
+            found = sweep(services, ahead=AHEAD, waiting=is_time)
+            if is_time:
+                services.pacer.tidy(local=services.route() is Route.LOCAL)
+                reprice_budgets(services)
+                tell_thresholds(services)
+                tidy_at = services.after(IDLE_S)
+            pause_s = 0.0 if found else _idle_s(services)
         except StoreUnavailable as error:
             trouble += 1
             log.warning("the clock waits for the database", error=str(error))
@@ -59,5 +91,11 @@ def run_clock(services: Services, stop: Event, on_trouble: Callable[[str], None]
             stop.wait(min(0.5 * 2.0 ** min(trouble, 5), 10.0))
             continue
         trouble = 0
-        if not found:
-            stop.wait(IDLE_S)
+        stop.wait(pause_s)
+
+
+def _idle_s(services: Services) -> float:
+    """How long nothing is due, in seconds."""
+    due_at = next_due()
+    left_s = IDLE_S if due_at is None else (due_at - AHEAD - services.clock()).total_seconds()
+    return min(max(left_s, LEAST_PAUSE_S), IDLE_S)

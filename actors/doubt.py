@@ -6,14 +6,18 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
+from actors.admission import NoRoom, Shortage, defer, hold, price_now
 from actors.services import Services, log
-from domain.errors import Misconfigured, Transient
+from actors.settlement import provider_for, settle_or_wait
+from domain.errors import CallRefused, Misconfigured, Transient
 from domain.job_state import AttemptState, JobState, Provenance
 from domain.money import ZERO, Millicredits
+from domain.settlement import Bill, DriftKind
 from llamaparse.client import LlamaParseClient
 from llamaparse.schemas import Job as ProviderJob
-from models import jobs
-from models.database import transaction
+from models import attempts, jobs
+from models.admission import enqueue_again
+from models.database import after_commit, savepoint
 from models.due import wake_all
 from models.tables import Attempt, Job
 
@@ -30,19 +34,14 @@ def bind(services: Services, job_id: UUID, attempt_id: UUID, made: ProviderJob) 
         False if that was known already, or the attempt was given up in the meantime.
     """
     now = services.clock()
-    with transaction():
-        job, attempt = jobs.get_job(job_id), jobs.get_attempt(attempt_id)
+    with jobs.owning(job_id) as job:
+        attempt = attempts.get_attempt(attempt_id)
         before = AttemptState(attempt.state)
         if before not in {AttemptState.SUBMITTING, AttemptState.IN_DOUBT}:
             if attempt.provider_job_id != made.id:
-                log.error(
-                    "the provider made a job for an attempt that was given up",
-                    job_id=str(job_id),
-                    attempt_id=str(attempt_id),
-                    provider_job_id=made.id,
-                )
+                _report_surplus(services, attempt, made)
             return False
-        jobs.step_attempt(
+        attempts.step_attempt(
             attempt,
             before,
             AttemptState.SENT,
@@ -65,12 +64,30 @@ def bind(services: Services, job_id: UUID, attempt_id: UUID, made: ProviderJob) 
     return True
 
 
+def _report_surplus(services: Services, attempt: Attempt, made: ProviderJob) -> None:
+    """The provider made a job for an attempt that was given up: it is put on record, and cancelled if it can be."""
+    words = f"the provider made {made.id} for an attempt that was given up"
+    services.events.report_drift(attempt, DriftKind.SURPLUS, None, now=services.clock(), explanation=words)
+    after_commit(lambda: cancel_at_provider(services, attempt, made.id))
+
+
+def cancel_at_provider(services: Services, attempt: Attempt, provider_job_id: str) -> None:
+    """Ask the provider to stop a job that nobody waits for; it may refuse."""
+    provider = provider_for(services, attempt)
+    if provider is None:
+        return
+    try:
+        provider.cancel_job(provider_job_id)
+    except (Transient, Misconfigured, CallRefused) as refused:
+        log.warning("not cancelled at the provider", job_id=str(attempt.job_id), error=str(refused))
+
+
 def into_doubt(services: Services, job_id: UUID, attempt_id: UUID, *, why: str) -> None:
     """The paid call's answer is lost: it may have made a job."""
     now = services.clock()
-    with transaction():
-        attempt = jobs.get_attempt(attempt_id)
-        if not jobs.step_attempt(attempt, AttemptState.SUBMITTING, AttemptState.IN_DOUBT, why=why, now=now):
+    with jobs.owning(job_id):
+        attempt = attempts.get_attempt(attempt_id)
+        if not attempts.step_attempt(attempt, AttemptState.SUBMITTING, AttemptState.IN_DOUBT, why=why, now=now):
             return
         jobs.step(
             job_id,
@@ -93,7 +110,7 @@ def recover(services: Services) -> None:
     Raises:
         StoreUnavailable: our own database can't be used now.
     """
-    for attempt in jobs.find_attempts(Attempt.state == AttemptState.SUBMITTING):
+    for attempt in attempts.find_attempts(Attempt.state == AttemptState.SUBMITTING):
         into_doubt(services, attempt.job_id, attempt.attempt_id, why="the process ended during the paid call")
     wake_all(services.clock())
 
@@ -107,14 +124,14 @@ def search_in_doubt(services: Services, job_id: UUID) -> None:
     Raises:
         StoreUnavailable: our own database can't be used now.
     """
-    job, attempt = jobs.find_job(job_id), jobs.attempt_under_way(job_id)
+    job, attempt = jobs.find_job(job_id), attempts.attempt_under_way(job_id)
     if job is None or attempt is None or attempt.submitted_at is None:
         return
     if attempt.state == AttemptState.SUBMITTING:
         if services.clock() < attempt.submitted_at + timedelta(seconds=PAID_CALL_S):
             return
         into_doubt(services, job_id, attempt.attempt_id, why="the worker that made the call was not heard of again")
-        job, attempt = jobs.get_job(job_id), jobs.get_attempt(attempt.attempt_id)
+        job, attempt = jobs.get_job(job_id), attempts.get_attempt(attempt.attempt_id)
     if attempt.state != AttemptState.IN_DOUBT or job.state != JobState.IN_DOUBT:
         return
     _search(services, job, attempt)
@@ -129,24 +146,48 @@ def _search(services: Services, job: Job, attempt: Attempt) -> None:
         return
     try:
         made = _find(services, provider, attempt)
-    except (Transient, Misconfigured) as error:
+        same_project = made is not None or _is_our_project(provider, attempt)
+    except (Transient, Misconfigured, CallRefused) as error:
         jobs.postpone(job, services.retry_at(job.tries), message=f"in doubt, and the list can't be had: {error}")
+        return
+    if not same_project:
+        message = "in doubt in another project than the key's: set the key that it was sent with"
+        jobs.postpone(job, services.retry_at(job.tries), message=message)
+        log.error("held: the list is another project's", job_id=str(job.job_id), attempt_id=str(attempt.attempt_id))
         return
     if made is not None:
         bind(services, job.job_id, attempt.attempt_id, made)
     elif began >= attempt.submitted_at + timedelta(seconds=services.settings.doubt_seconds):
-        try_again(services, job, attempt, AttemptState.NEVER_MADE, why="a complete listing shows no such job")
+        try_again(
+            services, job, attempt, AttemptState.NEVER_MADE, Bill(ZERO), why="a complete listing shows no such job"
+        )
     else:
         jobs.postpone(job, services.retry_at(job.tries, first_s=1.0, most_s=30.0))
 
 
 def _find(services: Services, provider: LlamaParseClient, attempt: Attempt) -> ProviderJob | None:
     assert attempt.submitted_at is not None
-    since = (attempt.provider_date or attempt.submitted_at) - LIST_MARGIN
+    # The provider's own time, unless it lies ahead of ours: then a filter by it would hide the very job.
+    since = min(attempt.provider_date or attempt.submitted_at, attempt.submitted_at) - LIST_MARGIN
     for made in provider.iterate_jobs(created_on_or_after=since):
         if is_ours(services, attempt, made):
             return made
     return None
+
+
+def _is_our_project(provider: LlamaParseClient, attempt: Attempt) -> bool:
+    """True unless the key was changed for one of another project, whose list proves nothing about this attempt.
+
+    With the same key it is the same project. With another one, the file that the attempt was for must be there.
+    """
+    if attempt.key_id is None or attempt.key_id == provider.key_id:
+        return True
+    if attempt.file_id is None:
+        return False
+    try:
+        return provider.get_file(attempt.file_id).project_id == attempt.project_id
+    except CallRefused:
+        return False
 
 
 def is_ours(services: Services, attempt: Attempt, made: ProviderJob) -> bool:
@@ -157,40 +198,62 @@ def is_ours(services: Services, attempt: Attempt, made: ProviderJob) -> bool:
     )
 
 
-def try_again(services: Services, job: Job, attempt: Attempt, ended: AttemptState, *, why: str) -> None:
-    """Close an attempt that ended without a result, and open the job's next one, with the file that is there."""
+def try_again(services: Services, job: Job, attempt: Attempt, ended: AttemptState, bill: Bill, *, why: str) -> None:
+    """Close an attempt that ended without a result, and open the job's next one, with the file that is there.
+
+    The next one needs a reservation of its own; if no budget has room for it, the job is deferred.
+
+    Args:
+        bill: what the ended one cost; it has no meaning where nothing was made.
+    """
     now = services.clock()
-    with transaction():
-        if not jobs.step_attempt(attempt, AttemptState(attempt.state), ended, why=why, now=now):
-            return
+    with jobs.owning(job.job_id) as owned:
+        before = AttemptState(attempt.state)
         if ended is AttemptState.NEVER_MADE:
-            jobs.settle(attempt, ZERO, now=now)
-        moved = jobs.step(
-            job.job_id,
-            JobState(job.state),
-            JobState.RESERVED,
-            who="parsegate",
-            why=why,
-            now=now,
-            due_at=services.after(60.0),
-            message=None,
-        )
-        if not moved:
+            closed = attempts.never_made(attempt, before, why=why, now=now)
+        else:
+            closed = attempts.step_attempt(attempt, before, ended, why=why, now=now)
+        if not closed:
             return
-        following = jobs.open_attempt(job, provenance=Provenance.REAL, estimate=Millicredits(attempt.estimate), now=now)
-        if following is not None:
-            jobs.set_attempt(
-                following,
-                file_id=attempt.file_id,
-                base_url=attempt.base_url,
-                project_id=attempt.project_id,
-                provider_date=attempt.provider_date,
+        if ended is not AttemptState.NEVER_MADE:
+            settle_or_wait(services, attempts.get_attempt(attempt.attempt_id), bill)
+        _readmit(services, owned, why=why)
+
+
+def _readmit(services: Services, job: Job, *, why: str) -> None:
+    """Open a job's next attempt with its reservation, or defer the job."""
+    now = services.clock()
+    try:
+        with savepoint():
+            moved = jobs.step(
+                job.job_id,
+                JobState(job.state),
+                JobState.RESERVED,
+                who="parsegate",
+                why=why,
+                now=now,
+                due_at=services.after(60.0),
+                message=None,
             )
-    services.nudge("start_parse", job_id=job.job_id)
+            amount = price_now(services, job)
+            following = moved and attempts.open_attempt(
+                job,
+                provenance=Provenance.REAL,
+                estimate=amount,
+                now=now,
+                page_price=Millicredits(amount // (job.pages or 1)),
+            )
+            if not following:
+                return
+            hold(services, following, job)
+            services.nudge("start_parse", job_id=job.job_id)
+    except NoRoom as error:
+        defer(services, job, Shortage.of(job, error.refusal))
+        enqueue_again(job)
 
 
 def poll_wait_s(services: Services, tries: int) -> float:
     """Seconds until a silent job is asked for: a webhook is given time; without webhooks it is asked for soon."""
     settings = services.settings
     first = float(settings.poll_after_seconds) if settings.public_url is not None else 2.0
-    return float(min(first * 2.0 ** min(tries, 20), 300.0))
+    return float(min(first * 2.0 ** min(tries, 20), max(first, 300.0)))

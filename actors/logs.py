@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from typing import Any, Final
 
 import structlog
@@ -39,5 +40,13 @@ def configure_logs(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=level, force=True)
+    threading.excepthook = _log_ended_thread
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(least)
+
+
+def _log_ended_thread(ended: threading.ExceptHookArgs) -> None:
+    """A thread must not end unseen: Python's own words on standard error are no log line."""
+    if isinstance(ended.exc_value, Exception):
+        name = ended.thread.name if ended.thread is not None else "a thread"
+        logging.getLogger(__name__).error("%s ended unexpectedly", name, exc_info=ended.exc_value)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 import httpx
 
 from actors.services import Services, log
-from domain.errors import OrderRefused, ParsegateError, SourceUnavailable, StoreUnavailable
+from actors.strangers import BUSY_S
+from domain.errors import BadSetting, Misconfigured, OrderRefused, ParsegateError, SourceUnavailable, StoreUnavailable
 from domain.signatures import standard_webhook_headers
 from models import deliveries
 from models.tables import Delivery
@@ -18,6 +19,7 @@ from models.tables import Delivery
 CALLBACK_DEADLINE_S: Final = 30.0
 GIVE_UP_AFTER: Final = timedelta(days=3)
 MOST_WAIT_S: Final = 6 * 3600.0
+MOST_EXCHANGE_WAIT_S: Final = 60.0
 
 
 def notify(services: Services, delivery_id: UUID) -> None:
@@ -33,8 +35,9 @@ def notify(services: Services, delivery_id: UUID) -> None:
         if delivery.target == deliveries.EVENTS:
             _publish(services, delivery)
         else:
-            _post(services, delivery)
-    except (OrderRefused, SourceUnavailable, StoreUnavailable) as error:
+            if not _post_in_its_place(services, delivery):
+                return
+    except (Misconfigured, OrderRefused, SourceUnavailable, StoreUnavailable) as error:
         _not_delivered(services, delivery, error)
         return
     deliveries.delivered(delivery_id, services.clock())
@@ -46,7 +49,24 @@ def _publish(services: Services, delivery: Delivery) -> None:
     services.emit(delivery.event_type, delivery.body, event_id=json.loads(delivery.body)["id"])
 
 
+def _post_in_its_place(services: Services, delivery: Delivery) -> bool:
+    """Post, unless so many others are posting that slow receivers could take every thread."""
+    places = services.strangers.callbacks
+    if not places.take(delivery.delivery_id):
+        deliveries.postpone(delivery.delivery_id, services.after(BUSY_S))
+        return False
+    try:
+        _post(services, delivery)
+    finally:
+        following = places.leave()
+        if following is not None:
+            services.nudge("notify", delivery_id=following)
+    return True
+
+
 def _post(services: Services, delivery: Delivery) -> None:
+    if not services.settings.secret_key:
+        raise BadSetting("PARSEGATE_SECRET_KEY is not set, and nothing goes out unsigned")
     body = delivery.body.encode()
     headers = standard_webhook_headers(
         services.settings.secret_key_bytes, json.loads(delivery.body)["id"], services.clock(), body
@@ -71,7 +91,13 @@ def _post(services: Services, delivery: Delivery) -> None:
 
 def _not_delivered(services: Services, delivery: Delivery, error: ParsegateError) -> None:
     now = services.clock()
-    old = now - delivery.created_at > GIVE_UP_AFTER
-    due_at = None if old or isinstance(error, OrderRefused) else services.retry_at(delivery.tries, most_s=MOST_WAIT_S)
+    due_at: datetime | None
+    if delivery.target == deliveries.EVENTS:
+        # Our own exchange: it is away for a while, never for good.
+        due_at = services.retry_at(delivery.tries, most_s=MOST_EXCHANGE_WAIT_S)
+    elif isinstance(error, OrderRefused) or now - delivery.created_at > GIVE_UP_AFTER:
+        due_at = None
+    else:
+        due_at = services.retry_at(delivery.tries, most_s=MOST_WAIT_S)
     deliveries.failed(delivery.delivery_id, str(error), now=now, due_at=due_at)
     log.warning("event not delivered", delivery_id=str(delivery.delivery_id), error=str(error), due_at=str(due_at))

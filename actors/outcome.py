@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
-from uuid import UUID
 
 from actors.services import Services, log
+from actors.settlement import settle_or_wait
 from domain.documents import ParsedDocument
 from domain.errors import ParsegateError
 from domain.events import EventType, cloud_event, encode
 from domain.job_state import STATUS_003, AttemptState, JobState, Provenance
-from domain.money import Millicredits, to_credits
+from domain.money import to_credits
 from domain.orders import pages_path, parsed_path
-from models import deliveries, jobs
+from domain.pricing import parse_target_pages
+from domain.results import encode_pages
+from domain.settlement import Bill
+from models import attempts, deliveries, jobs
 from models.database import transaction
 from models.tables import Attempt, Job, Result
 
@@ -24,9 +26,26 @@ def fail_job(services: Services, job: Job, error: ParsegateError, *, who: str) -
     with transaction():
         if not jobs.fail(job, error, who=who, now=now):
             return
-        made = _announce(services, jobs.get_job(job.job_id), EventType.FAILED)
+        announce(services, jobs.get_job(job.job_id), EventType.FAILED)
     log.info("job failed", job_id=str(job.job_id), reason=error.reason, error=str(error))
-    _send(services, made)
+
+
+def reject_job(services: Services, job: Job, error: ParsegateError) -> None:
+    """End a waiting job as rejected: nothing was reserved or sent for it. Call it in a transaction."""
+    moved = jobs.step(
+        job.job_id,
+        JobState(job.state),
+        JobState.REJECTED,
+        who="admission",
+        why=str(error),
+        now=services.clock(),
+        due_at=None,
+        reason=error.reason,
+        message=str(error),
+    )
+    if moved:
+        announce(services, jobs.get_job(job.job_id), EventType.FAILED)
+        log.info("job rejected", job_id=str(job.job_id), reason=error.reason, error=str(error))
 
 
 def complete_job(
@@ -36,18 +55,24 @@ def complete_job(
     parsed: ParsedDocument,
     *,
     provenance: Provenance,
-    billed: Millicredits | None,
+    bill: Bill,
+    is_paged: bool = True,
 ) -> None:
     """Store a result and end its job, which is in `ingesting`, as completed.
 
     Args:
-        billed: what the provider billed; None if it has not told yet, then the attempt stays due until it does.
+        bill: what the provider said of the cost; if it has not told, the attempt stays due until it does.
+        is_paged: False for a result that came as one piece, however many pages it has.
     """
-    written = _write(services, job, parsed, provenance)
+    # One piece stays as it came: its sender knows its hash.
+    whole = parsed.markdown if is_paged else parsed.pages[0].markdown or parsed.pages[0].text
+    truncated = is_paged and is_truncated(job, len(parsed.pages))
+    written = _write(services, job, parsed, whole, provenance, truncated)
     now = services.clock()
-    with transaction():
-        jobs.step_attempt(attempt, AttemptState(attempt.state), AttemptState.COMPLETED, why="result stored", now=now)
-        settle_or_wait(services, attempt, billed)
+    with jobs.owning(job.job_id):
+        closed = attempts.step_attempt(
+            attempt, AttemptState(attempt.state), AttemptState.COMPLETED, why="result stored", now=now
+        )
         moved = jobs.step(
             job.job_id,
             JobState.INGESTING,
@@ -60,25 +85,27 @@ def complete_job(
             truncated=written["truncated"],
             parsed_path=written["markdown_path"],
             parsed_sha256=written["markdown_sha256"],
+            parsed_pages=written["pages"] if is_paged else None,
             message=None,
         )
+        if closed:
+            settle_or_wait(services, attempts.get_attempt(attempt.attempt_id), bill)
         if not moved:
             return
         Result.create(job=job.job_id, attempt=attempt.attempt_id, provenance=provenance, created_at=now, **written)
-        made = _announce(services, jobs.get_job(job.job_id), EventType.PARSED)
+        announce(services, jobs.get_job(job.job_id), EventType.PARSED)
     log.info("job completed", job_id=str(job.job_id), provenance=provenance.value, pages=len(parsed.pages))
-    _send(services, made)
 
 
-def _write(services: Services, job: Job, parsed: ParsedDocument, provenance: Provenance) -> dict[str, Any]:
+def _write(
+    services: Services, job: Job, parsed: ParsedDocument, whole: str, provenance: Provenance, truncated: bool
+) -> dict[str, Any]:
     """Write a result's files; answers what its row says of them."""
     document = job.document
     markdown_path = parsed_path(document.user_id, document.document_id)
     at = pages_path(document.user_id, document.document_id)
-    # Where the page count was a guess, a result that reaches it may lack what came after.
-    truncated = job.pages_guessed and job.pages is not None and len(parsed.pages) >= job.pages
-    services.store.write_bytes(at, _pages_json(parsed, provenance, truncated))
-    content = services.store.write_bytes(markdown_path, parsed.markdown.encode())
+    services.store.write_bytes(at, encode_pages(parsed, provenance, truncated))
+    content = services.store.write_bytes(markdown_path, whole.encode())
     return {
         "markdown_path": markdown_path,
         "markdown_sha256": content.sha256,
@@ -90,25 +117,31 @@ def _write(services: Services, job: Job, parsed: ParsedDocument, provenance: Pro
     }
 
 
-def settle_or_wait(services: Services, attempt: Attempt, billed: Millicredits | None) -> None:
-    """Settle a closed attempt at what was billed, or ask again later if the provider has not told."""
-    if billed is not None:
-        jobs.settle(attempt, billed, now=services.clock())
-    else:
-        jobs.set_attempt(attempt, due_at=services.retry_at(attempt.tries, first_s=1.0), tries=attempt.tries + 1)
+def is_truncated(job: Job, parsed_pages: int) -> bool:
+    """True if a result may not be whole: it reaches a ceiling that was only guessed, or lacks pages that were counted.
+
+    Pages that the order itself left out are not missing; those that it names beyond the guess were not asked for.
+    """
+    if job.pages is None:
+        return False
+    if not job.pages_guessed:
+        return parsed_pages < job.pages
+    ranges: dict[str, Any] = job.options.get("page_ranges") or {}
+    if "target_pages" in ranges:
+        return sum(last - first + 1 for first, last in parse_target_pages(ranges["target_pages"])) > job.pages
+    most = ranges.get("max_pages")
+    return parsed_pages >= job.pages and (most is None or most > job.pages)
 
 
-def _announce(services: Services, job: Job, event_type: EventType) -> list[UUID]:
+def announce(services: Services, job: Job, event_type: EventType) -> None:
+    """Make the event about a job due for each of its receivers. Call it in the transaction that makes it true."""
     body = encode(
         cloud_event(event_type, job.job_id, event_data(job), instance=services.instance, now=services.clock())
     )
     targets = [deliveries.EVENTS] if services.emit is not None else []
     if job.callback_url is not None:
         targets.append(job.callback_url)
-    return list(deliveries.add_deliveries(job.job_id, event_type, dict.fromkeys(targets, body), services.clock()))
-
-
-def _send(services: Services, made: list[UUID]) -> None:
+    made = deliveries.add_deliveries(job.job_id, event_type, dict.fromkeys(targets, body), services.clock())
     for delivery_id in made:
         services.nudge("notify", delivery_id=delivery_id)
 
@@ -128,23 +161,9 @@ def event_data(job: Job) -> dict[str, Any]:
         "provenance": job.provenance,
         "truncated": job.truncated,
         "credits": float(to_credits(job.cost)),
+        "settled": attempts.is_settled(job.job_id),
         "parsed_path": job.parsed_path,
         "parsed_sha256": job.parsed_sha256,
         "reason": job.reason,
         "message": job.message,
     }
-
-
-def _pages_json(parsed: ParsedDocument, provenance: Provenance, truncated: bool) -> bytes:
-    pages = [
-        {
-            "page_number": page.page_number,
-            "markdown": page.markdown,
-            "text": page.text,
-            "success": page.success,
-            "error": page.error,
-        }
-        for page in parsed.pages
-    ]
-    body = {"provenance": provenance.value, "truncated": truncated, "pages": pages}
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()

@@ -6,22 +6,39 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from actors.doubt import bind, is_ours, poll_wait_s, try_again
+from actors.admission import admit_if_waiting
+from actors.doubt import bind, cancel_at_provider, is_ours, poll_wait_s, try_again
 from actors.local import finish_here
-from actors.outcome import complete_job, fail_job, settle_or_wait
+from actors.outcome import complete_job, fail_job
+from actors.reuse import finish_reuse
 from actors.services import LEASE, Services, log
+from actors.settlement import ask_about_drifts, bill_of, price_varies, provider_for, settle_late, settle_or_wait
 from domain.documents import ParsedDocument, ParsedPage
-from domain.errors import CallRefused, DocumentRefused, Misconfigured, OddAnswer, ParsegateError, Transient
+from domain.errors import (
+    CallRefused,
+    DocumentRefused,
+    Misconfigured,
+    NotFound,
+    OddAnswer,
+    ParsegateError,
+    Permanent,
+    Transient,
+)
 from domain.job_state import FINAL, AttemptState, JobState, Provenance
 from domain.messages import EventMessage
-from llamaparse.client import LlamaParseClient
 from llamaparse.schemas import JobStatus, ParseResult, failure
-from models import jobs
-from models.database import transaction
+from models import attempts, jobs
 from models.tables import Attempt, Job
 
+MONEY: Final = ("usage", "job_metadata")
+"""Expansions that say what was billed, and whether the provider took it from its cache."""
 MOST_TIMEOUTS: Final = 2
 """How many attempts a document gets that the provider ends with TIMEOUT."""
+CLOSED_BY: Final = {
+    JobStatus.COMPLETED: AttemptState.COMPLETED,
+    JobStatus.FAILED: AttemptState.FAILED,
+    JobStatus.CANCELLED: AttemptState.CANCELLED,
+}
 
 
 def ingest_result(services: Services, event: EventMessage) -> None:
@@ -35,11 +52,21 @@ def ingest_result(services: Services, event: EventMessage) -> None:
         log.warning("event for a job that is not known", job_id=str(event.job_id), event_id=event.event_id)
         return
     settle_late(services, job)
-    attempt = jobs.attempt_under_way(job.job_id)
-    if attempt is None or job.state in FINAL:
+    ask_about_drifts(services, job)
+    _look(services, job, event)
+    # A bill below its hold frees a part of the budget: whoever waits for it may go.
+    admit_if_waiting(services)
+
+
+def _look(services: Services, job: Job, event: EventMessage) -> None:
+    attempt = attempts.attempt_under_way(job.job_id)
+    if attempt is None:
         return
     if attempt.provenance == Provenance.MOCK:
         finish_here(services, job.job_id)
+        return
+    if attempt.provenance == Provenance.CACHED:
+        finish_reuse(services, job.job_id)
         return
     provider_job_id = attempt.provider_job_id or event.provider_job_id
     if provider_job_id is None or attempt.state == AttemptState.OPEN:
@@ -49,30 +76,34 @@ def ingest_result(services: Services, event: EventMessage) -> None:
         return
     if attempt.state != AttemptState.SENT:
         bind(services, job.job_id, attempt.attempt_id, answer.job)
-        job, attempt = jobs.get_job(job.job_id), jobs.get_attempt(attempt.attempt_id)
+        job, attempt = jobs.get_job(job.job_id), attempts.get_attempt(attempt.attempt_id)
     if attempt.state == AttemptState.SENT:
         _take_in(services, job, attempt, answer)
 
 
 def expand_for(tier: str) -> Sequence[str]:
     """What to ask for: `fast` has no Markdown, and asking for it is an error."""
-    return ("text", "usage") if tier == "fast" else ("markdown", "text", "usage")
+    return ("text", *MONEY) if tier == "fast" else ("markdown", "text", *MONEY)
 
 
 def _ask(
     services: Services, job: Job, attempt: Attempt, provider_job_id: str, expand: Sequence[str]
 ) -> ParseResult | None:
     """The provider's word, or None if it can't be had or isn't about this attempt; then the job is due later."""
-    provider = _provider_for(services, attempt)
+    provider = provider_for(services, attempt)
     if provider is None:
-        message = f"sent to {attempt.base_url}, which this process does not use now"
-        jobs.postpone(job, services.after(poll_wait_s(services, job.tries)), message=message)
+        _ask_later(services, job, attempt, f"sent to {attempt.base_url}, which this process does not use now")
         return None
     try:
         answer = provider.get_job(provider_job_id, expand=expand)
-    except (Transient, Misconfigured, CallRefused) as error:
+    except (OddAnswer, CallRefused, NotFound) as error:
+        # Its own words, or nobody's: if that does not change, no result will ever come.
+        log.warning("no result can be had", job_id=str(job.job_id), error=str(error))
+        _ask_later_or_give_up(services, job, attempt, error)
+        return None
+    except (Transient, Misconfigured) as error:
         log.warning("the provider can't be asked", job_id=str(job.job_id), error=str(error))
-        _ask_later(services, job, f"{error}; asking again")
+        _ask_later(services, job, attempt, f"{error}; asking again")
         return None
     if not is_ours(services, attempt, answer.job):
         # A signed event may name any job of the provider's; only its own metadata binds it to an attempt.
@@ -81,34 +112,85 @@ def _ask(
     return answer
 
 
-def _provider_for(services: Services, attempt: Attempt) -> LlamaParseClient | None:
-    provider = services.provider
-    return provider if provider is not None and provider.base_url == attempt.base_url else None
-
-
-def _ask_later(services: Services, job: Job, message: str | None) -> None:
+def _ask_later(services: Services, job: Job, attempt: Attempt, message: str | None) -> None:
+    due_at = services.after(poll_wait_s(services, job.tries + 1))
     if job.due_at is not None:
-        jobs.postpone(job, services.after(poll_wait_s(services, job.tries + 1)), message=message)
+        jobs.postpone(job, due_at, message=message)
+    elif attempt.due_at is not None:
+        attempts.set_attempt(attempt, due_at=services.retry_at(attempt.tries), tries=attempt.tries + 1)
+
+
+def _is_overdue(services: Services, attempt: Attempt) -> bool:
+    patience = timedelta(seconds=services.settings.stuck_after_seconds)
+    return attempt.submitted_at is not None and services.clock() >= attempt.submitted_at + patience
+
+
+def _ask_later_or_give_up(services: Services, job: Job, attempt: Attempt, error: ParsegateError) -> None:
+    if not _is_overdue(services, attempt) or attempt.state != AttemptState.SENT:
+        _ask_later(services, job, attempt, f"{error}; asking again")
+        return
+    if error.reason == "http_404":
+        # It was made, and is there no more: what it cost will not be told.
+        with jobs.owning(job.job_id) as owned:
+            if attempts.step_attempt(
+                attempt, AttemptState.SENT, AttemptState.CANCELLED, why=str(error), now=services.clock()
+            ):
+                attempts.set_attempt(attempt, due_at=services.clock())
+            _fail(
+                services, owned, DocumentRefused(f"its job is gone at the provider: {error}", reason="gone_at_provider")
+            )
+        return
+    _give_up(services, job, attempt, DocumentRefused(f"no result can be had: {error}", reason="no_result"))
+
+
+def _give_up(services: Services, job: Job, attempt: Attempt, error: Permanent) -> None:
+    """End a job whose result never comes. Its attempt stays, and with it the money, until the provider has ended it."""
+    with jobs.owning(job.job_id) as owned:
+        _fail(services, owned, error)
+        attempts.set_attempt(attempt, due_at=services.after(60.0))
+    if attempt.provider_job_id is not None:
+        cancel_at_provider(services, attempt, attempt.provider_job_id)
+
+
+def _fail(services: Services, job: Job, error: ParsegateError) -> None:
+    if job.state not in FINAL:
+        fail_job(services, job, error, who="ingest_result")
 
 
 def _take_in(services: Services, job: Job, attempt: Attempt, answer: ParseResult) -> None:
     status = answer.job.status
     if not status.is_final:
-        _ask_later(services, job, None)
+        _still_running(services, job, attempt, status)
+    elif job.state in FINAL:
+        _close(services, job, attempt, answer, None)
     elif status is JobStatus.COMPLETED:
         _completed(services, job, attempt, answer)
     elif status is JobStatus.FAILED:
         _failed(services, job, attempt, answer, failure(answer.job) or DocumentRefused("the provider failed"))
     else:
         cancelled = DocumentRefused("the parse was cancelled at the provider", reason="cancelled_at_provider")
-        _close(services, job, attempt, answer, AttemptState.CANCELLED, cancelled)
+        _close(services, job, attempt, answer, cancelled)
+
+
+def _still_running(services: Services, job: Job, attempt: Attempt, status: JobStatus) -> None:
+    if job.state in FINAL or not _is_overdue(services, attempt):
+        _ask_later(services, job, attempt, None)
+        return
+    hours = services.settings.stuck_after_seconds / 3600
+    error = DocumentRefused(f"the provider's job is still {status.value} after {hours:.1f} hours", reason="stuck")
+    _give_up(services, job, attempt, error)
 
 
 def _completed(services: Services, job: Job, attempt: Attempt, answer: ParseResult) -> None:
     try:
-        parsed = parsed_document(answer)
+        parsed = parsed_document(answer, job.tier)
     except OddAnswer as error:
-        _ask_later(services, job, f"{error}; asking again")
+        if _is_overdue(services, attempt):
+            _close(
+                services, job, attempt, answer, DocumentRefused(f"no result can be had: {error}", reason="no_result")
+            )
+        else:
+            _ask_later(services, job, attempt, f"{error}; asking again")
         return
     if job.state == JobState.PARSING:
         jobs.step(
@@ -123,71 +205,61 @@ def _completed(services: Services, job: Job, attempt: Attempt, answer: ParseResu
         )
         job = jobs.get_job(job.job_id)
     if job.state == JobState.INGESTING:
-        complete_job(services, job, attempt, parsed, provenance=Provenance.REAL, billed=answer.job.millicredits)
+        bill = bill_of(answer, parsed_pages=len(parsed.pages), price_varies=price_varies(job))
+        provenance = Provenance.CACHED if bill.cached else Provenance.REAL
+        complete_job(services, job, attempt, parsed, provenance=provenance, bill=bill)
 
 
-def parsed_document(answer: ParseResult) -> ParsedDocument:
+def parsed_document(answer: ParseResult, tier: str) -> ParsedDocument:
     """The provider's pages in our own form.
 
     Raises:
-        OddAnswer: a completed job without pages, or the same page twice.
+        OddAnswer: a completed job without pages, the same page twice, or text or Markdown that was asked for missing.
     """
-    texts = {page.page_number: page.text for page in answer.text_pages or ()}
-    marked = answer.markdown_pages
-    if marked is None and answer.text_pages is None:
-        raise OddAnswer("the provider's job is completed but its answer has no pages")
+    marked, plain = answer.markdown_pages, answer.text_pages
+    if plain is None or (marked is None and tier != "fast"):
+        raise OddAnswer("the provider's job is completed, but a part of its result is missing")
+    texts = {page.page_number: page.text for page in plain}
+    if not texts and not marked:
+        raise OddAnswer("the provider's job is completed, but its result has no pages")
     if marked is None:
-        return ParsedDocument(tuple(ParsedPage(number, text=text) for number, text in sorted(texts.items())))
-    pages = {
-        page.page_number: ParsedPage(
-            page.page_number,
-            markdown=page.markdown or "",
-            text=texts.get(page.page_number, "") if page.success else "",
-            success=page.success,
-            error=page.error,
-        )
-        for page in marked
-    }
-    if len(pages) != len(marked):
+        pages = {number: ParsedPage(number, text=text) for number, text in texts.items()}
+    else:
+        pages = {
+            page.page_number: ParsedPage(
+                page.page_number,
+                markdown=page.markdown or "",
+                text=texts.get(page.page_number, "") if page.success else "",
+                success=page.success,
+                error=page.error,
+            )
+            for page in marked
+        }
+    if len(pages) != len(plain if marked is None else marked):
         raise OddAnswer("the provider's answer holds the same page twice")
     return ParsedDocument(tuple(pages[number] for number in sorted(pages)))
 
 
 def _failed(services: Services, job: Job, attempt: Attempt, answer: ParseResult, error: ParsegateError) -> None:
     if isinstance(error, Transient) and attempt.number < MOST_TIMEOUTS:
-        with transaction():
-            try_again(services, job, attempt, AttemptState.FAILED, why=str(error))
-            settle_or_wait(services, attempt, answer.job.millicredits)
+        bill = bill_of(answer, parsed_pages=None, price_varies=False)
+        try_again(services, job, attempt, AttemptState.FAILED, bill, why=str(error))
         return
-    _close(services, job, attempt, answer, AttemptState.FAILED, error)
+    _close(services, job, attempt, answer, error)
 
 
-def _close(
-    services: Services,
-    job: Job,
-    attempt: Attempt,
-    answer: ParseResult,
-    ended: AttemptState,
-    error: ParsegateError,
-) -> None:
-    """The provider's word ends the attempt without a result; its job fails, and what was billed is settled."""
-    with transaction():
-        if jobs.step_attempt(attempt, AttemptState.SENT, ended, why=str(error), now=services.clock()):
-            settle_or_wait(services, attempt, answer.job.millicredits)
-            fail_job(services, job, error, who="ingest_result")
+def _close(services: Services, job: Job, attempt: Attempt, answer: ParseResult, error: ParsegateError | None) -> None:
+    """The provider's word ends the attempt without a result; its job fails, and what was billed is settled.
 
-
-def settle_late(services: Services, job: Job) -> None:
-    """Ask what closed attempts of a job cost, where the provider had not told when they ended."""
-    for attempt in jobs.unsettled_attempts(job.job_id):
-        provider = _provider_for(services, attempt)
-        if provider is None or attempt.provider_job_id is None:
-            jobs.set_attempt(attempt, due_at=services.clock() + timedelta(minutes=5))
-            continue
-        try:
-            answer = provider.get_job(attempt.provider_job_id, expand=("usage",))
-        except (Transient, Misconfigured, CallRefused) as error:
-            log.warning("the cost can't be had yet", job_id=str(job.job_id), error=str(error))
-            settle_or_wait(services, attempt, None)
-        else:
-            settle_or_wait(services, attempt, answer.job.millicredits)
+    Args:
+        error: why the job fails; None if it has ended before.
+    """
+    ended = CLOSED_BY[answer.job.status]
+    with jobs.owning(job.job_id) as owned:
+        why = str(error or f"{answer.job.id} is {answer.job.status.value}")
+        if not attempts.step_attempt(attempt, AttemptState.SENT, ended, why=why, now=services.clock()):
+            return
+        bill = bill_of(answer, parsed_pages=None, price_varies=False)
+        settle_or_wait(services, attempts.get_attempt(attempt.attempt_id), bill)
+        if error is not None:
+            _fail(services, owned, error)

@@ -9,6 +9,7 @@
     │   ├── OddAnswer                not the provider's own (a proxy's HTML, truncated JSON, an unknown status)
     │   ├── SourceUnavailable        the place a document is fetched from does not answer now
     │   └── StoreUnavailable         our own database, broker or file store is away
+    │       └── StoreRefused             it answers, and refuses us: a start ends, what runs waits
     ├── Permanent                trying again cannot help: the document fails
     │   ├── OrderRefused             the order itself is wrong: malformed, empty, too large, unreadable source
     │   │   └── OrderConflict        the same id was used before with another order
@@ -103,6 +104,12 @@ class StoreUnavailable(Transient):
     """Our own database, broker or file store can't be used now."""
 
     reason = "store_unavailable"
+
+
+class StoreRefused(StoreUnavailable):
+    """Our own database or broker answers, and refuses us: waiting alone does not help, and loses nothing."""
+
+    reason = "store_refused"
 
 
 class Permanent(ParsegateError):

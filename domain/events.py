@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID, uuid4, uuid5
 
 from domain.clock import format_utc
 
@@ -18,23 +18,29 @@ class EventType(StrEnum):
     PARSED = "document.parsed"
     FAILED = "document.failed"
     DEFERRED = "document.deferred"
+    THRESHOLD = "budget.threshold"
+    EXHAUSTED = "budget.exhausted"
+    DRIFT = "billing.drift"
+    DEGRADED = "service.degraded"
+    RECOVERED = "service.recovered"
 
 
 def cloud_event(
-    event_type: EventType, job_id: UUID, data: Mapping[str, Any], *, instance: str, now: datetime
+    event_type: EventType, subject: UUID | str, data: Mapping[str, Any], *, instance: str, now: datetime
 ) -> dict[str, Any]:
-    """One event about a job. Its id stays the same however often it is sent.
+    """One event. About a job its id stays the same however often it is made.
 
     Args:
+        subject: a job's id, or the budget or endpoint that it is about.
         data: JSON values.
         instance: this installation's id.
     """
     return {
         "specversion": "1.0",
-        "id": str(uuid5(job_id, event_type.value)),
+        "id": str(uuid5(subject, event_type.value) if isinstance(subject, UUID) else uuid4()),
         "source": f"/parsegate/{instance}",
         "type": event_type.value,
-        "subject": str(job_id),
+        "subject": str(subject),
         "time": format_utc(now),
         "datacontenttype": "application/json",
         "data": dict(data),

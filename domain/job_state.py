@@ -8,7 +8,7 @@
 
 Any state that is not final may also end as `failed` or `cancelled`; `received` and `deferred` as `rejected`.
 `submitting` is committed before the paid call and `in_doubt` means that the call may have had its effect: neither may
-go back to `reserved` unless it is proved that nothing was made.
+go back to `reserved` unless it is proved that nothing was made. A retry for which the budget has no room is `deferred`.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ STEPS: dict[JobState, frozenset[JobState]] = {
     _S.DEFERRED: _ENDS | {_S.RESERVED, _S.REJECTED},
     _S.RESERVED: _ENDS | {_S.SUBMITTING, _S.INGESTING, _S.DEFERRED, _S.REJECTED},
     _S.SUBMITTING: _ENDS | {_S.PARSING, _S.IN_DOUBT, _S.RESERVED},
-    _S.IN_DOUBT: _ENDS | {_S.PARSING, _S.RESERVED},
-    _S.PARSING: _ENDS | {_S.INGESTING, _S.RESERVED},
+    _S.IN_DOUBT: _ENDS | {_S.PARSING, _S.RESERVED, _S.DEFERRED},
+    _S.PARSING: _ENDS | {_S.INGESTING, _S.RESERVED, _S.DEFERRED},
     _S.INGESTING: _ENDS | {_S.COMPLETED, _S.PARSING, _S.RESERVED},
     _S.COMPLETED: frozenset(),
     _S.FAILED: frozenset(),

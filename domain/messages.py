@@ -15,11 +15,15 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from domain.errors import OrderRefused
+from domain.json_text import parse_json
 from domain.orders import Order
+from domain.webhook_003 import Status003
 
 MAX_BODY: Final = 1024 * 1024
 """Bytes. Messages carry ids, not documents."""
 
+STAGED_003: Final = "staging/003-"
+"""Where the results of "003" events wait in the store for their message."""
 SUBMIT_EXCHANGE: Final = "parsegate.submit"
 EVENTS_EXCHANGE: Final = "parsegate.events"
 DELIVERY_LIMIT: Final = 50
@@ -41,6 +45,12 @@ class JobMessage(BaseModel):
     job_id: UUID
 
 
+class QueueMessage(BaseModel):
+    """A nudge: look at all that is due there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 class EventMessage(JobMessage):
     """A nudge after the provider's signed event.
 
@@ -53,6 +63,21 @@ class EventMessage(JobMessage):
     event_id: Annotated[str, StringConstraints(max_length=200)] | None = None
     event_type: Annotated[str, StringConstraints(max_length=200)] | None = None
     provider_job_id: Annotated[str, StringConstraints(max_length=200)] | None = None
+
+
+class Event003Message(JobMessage):
+    """A signed event of the "003" pipeline that names its job.
+
+    Args:
+        parse_job_id: the parser's own id of its job.
+        result_path: where its result waits in the store.
+        error: why it failed.
+    """
+
+    status: Status003
+    parse_job_id: Annotated[str, StringConstraints(max_length=500)] | None = None
+    result_path: Annotated[str, StringConstraints(pattern=rf"^{STAGED_003}[0-9a-f-]{{36}}$")] | None = None
+    error: Annotated[str, StringConstraints(max_length=500)] | None = None
 
 
 class DeliveryMessage(BaseModel):
@@ -75,10 +100,12 @@ ACTORS: Final[Mapping[str, ActorSpec]] = {
     "submit_document": ActorSpec("submit", Order),
     "fetch_source": ActorSpec("submit", JobMessage),
     "check_budget": ActorSpec("budget-check", JobMessage),
+    "check_waiting": ActorSpec("budget-check", QueueMessage),
     "upload_file": ActorSpec("parse", JobMessage),
     "start_parse": ActorSpec("parse", JobMessage),
     "search_in_doubt": ActorSpec("parse", JobMessage),
     "ingest_result": ActorSpec("result-ingest", EventMessage),
+    "ingest_003": ActorSpec("result-ingest", Event003Message),
     "notify": ActorSpec("notify", DeliveryMessage),
 }
 QUEUES: Final = ("submit", "budget-check", "parse", "result-ingest", "notify")
@@ -164,7 +191,12 @@ def check_payload(spec: ActorSpec, kwargs: object) -> dict[str, Any]:
         raise MessageRefused(describe(error)) from None
     if isinstance(payload, Order) and payload.source is None:
         raise MessageRefused("kwargs.source is missing: it says where the document is")
-    return payload.model_dump(mode="json", exclude_unset=True)
+    if isinstance(payload, Order) and payload.mode is not None:
+        raise MessageRefused("kwargs.mode is not for messages: an admin token may choose it over HTTP")
+    try:
+        return payload.model_dump(mode="json", exclude_unset=True)
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise MessageRefused(f"kwargs can't be written as JSON: {type(error).__name__}") from None
 
 
 def describe(error: ValidationError) -> str:
@@ -204,9 +236,9 @@ def _decode(body: bytes) -> dict[str, Any]:
     if len(body) > MAX_BODY:
         raise MessageRefused(f"the body has {len(body)} bytes; {MAX_BODY} are allowed")
     try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError):
-        raise MessageRefused("the body is not JSON") from None
+        fields = parse_json(body)
+    except ValueError as error:
+        raise MessageRefused(f"the body can't be read: {error}") from None
     if not isinstance(fields, dict):
         raise MessageRefused("the body is not a JSON object")
     return fields

@@ -48,6 +48,6 @@ def format_credits(amount: int) -> str:
     return text.rstrip("0").rstrip(".")
 
 
-def format_usd(amount: int) -> str:
+def format_usd(amount: int, usd_per_credit: Decimal = USD_PER_CREDIT) -> str:
     """For people: ``$0.0038``; four digits, since one page costs a fraction of a cent."""
-    return f"${to_usd(amount):,.4f}"
+    return f"${to_usd(amount, usd_per_credit):,.4f}"

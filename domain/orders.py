@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from domain.pricing import DEFAULT_TIER
+from domain.settings import Mode
 
 NOBODY: Final = UUID(int=0)
 """The `user_id` of orders that name none."""
@@ -35,6 +36,7 @@ class Order(BaseModel):
         tier: the provider's tier.
         options: members of the provider's create call (`domain.pricing.ALLOWED_OPTIONS`).
         priority: higher leaves first, -100 to 100.
+        mode: the order's own mode, over the one in force; for whoever may switch that one too.
         tags: free labels for the usage report.
         correlation_id: runs through every log line and event.
         callback_url: where events about this document are posted.
@@ -51,6 +53,7 @@ class Order(BaseModel):
     tenant: ShortText = DEFAULT_TENANT
     tags: tuple[ShortText, ...] = Field(default=(), max_length=20)
     priority: int = Field(default=0, ge=-100, le=100, strict=True)
+    mode: Mode | None = None
     correlation_id: UUID | None = None
     callback_url: UrlText | None = None
 
@@ -60,7 +63,9 @@ class Order(BaseModel):
         Args:
             content_sha256: the bytes' own hash, for an upload, which has no `source`.
         """
-        said = self.model_dump(mode="json", exclude={"document_id", "correlation_id"})
+        # A later field that was not used leaves the fingerprint as it was.
+        later = {"mode"} if self.mode is None else set()
+        said = self.model_dump(mode="json", exclude={"document_id", "correlation_id"} | later)
         said["content_sha256"] = content_sha256
         return sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -78,6 +83,12 @@ def safe_filename(name: str) -> str:
     base = posixpath.basename(name.replace("\\", "/"))
     kept = "".join(character for character in base if character.isprintable()).strip()
     return kept[-MAX_NAME:] if kept not in {"", ".", ".."} else "document"
+
+
+def size_limit(max_bytes: int) -> str:
+    """How large a document may be, for people."""
+    size = f"{max_bytes // 1_000_000:,} MB" if max_bytes % 1_000_000 == 0 else f"{max_bytes:,} bytes"
+    return f"the limit of {size} (PARSEGATE_MAX_FILE_MB)"
 
 
 def extension(filename: str) -> str:

@@ -7,20 +7,19 @@ what can't be priced is refused, since a reservation below the bill would break 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
 from domain.errors import OrderRefused
-from domain.money import MILLI, Millicredits
+from domain.money import Millicredits, to_credits
+from domain.prices import LATEST, Prices
 
-TIERS: Final[Mapping[str, int]] = {"fast": 1, "cost_effective": 3, "agentic": 10, "agentic_plus": 45}
-"""Credits a page."""
+TIERS: Final[Mapping[str, int]] = {tier: int(to_credits(amount)) for tier, amount in LATEST.tiers.items()}
+"""The provider's newest list: credits a page. What is in force is `domain.prices.prices_at`."""
 
 DEFAULT_TIER: Final = "cost_effective"
-HIGH_CONFIDENCE_CREDITS: Final = 5
-"""Credits a page that ``confidence_score_effort: high`` adds."""
 
 ALLOWED_OPTIONS: Final = frozenset(
     {
@@ -66,27 +65,26 @@ class Quote:
         return Millicredits(self.pages * self.page_price)
 
 
-def price(pages: int, tier: str, options: Mapping[str, Any], tiers: Mapping[str, int] = TIERS) -> Quote:
+def price(pages: int, tier: str, options: Mapping[str, Any], prices: Prices = LATEST) -> Quote:
     """The most that `pages` pages can cost.
 
     Args:
         pages: pages in the document, or a ceiling where they can't be counted.
-        tier: one of `tiers`.
+        tier: one of `prices.tiers`.
         options: the order's options, as the provider's create call takes them.
-        tiers: credits a page by tier.
+        prices: those of the day on which it is sent.
 
     Raises:
         OrderRefused: unknown tier or option, or an option without a price.
     """
-    check_options(tier, options, tiers)
+    check_options(tier, options, prices.tiers)
     processing = _section(options, "processing_options")
-    dearest = max(tiers[name] for name in reachable_tiers(tier, processing))
-    if processing.get("confidence_score_effort") == "high":
-        dearest += HIGH_CONFIDENCE_CREDITS
-    return Quote(tier, billable_pages(pages, _section(options, "page_ranges")), Millicredits(dearest * MILLI))
+    high_confidence = processing.get("confidence_score_effort") == "high"
+    page_price = prices.page_price(reachable_tiers(tier, processing), high_confidence=high_confidence)
+    return Quote(tier, billable_pages(pages, _section(options, "page_ranges")), page_price)
 
 
-def check_options(tier: str, options: Mapping[str, Any], tiers: Mapping[str, int] = TIERS) -> None:
+def check_options(tier: str, options: Mapping[str, Any], tiers: Collection[str] = TIERS) -> None:
     """Refuse what can't be priced or isn't the order's to say.
 
     Raises:
@@ -115,8 +113,8 @@ def check_options(tier: str, options: Mapping[str, Any], tiers: Mapping[str, int
 
 def reachable_tiers(tier: str, processing: Mapping[str, Any]) -> set[str]:
     """The tier asked for and those that auto-mode rules may raise single pages to."""
-    found = {_rule_conf(rule).get("tier") for rule in _auto_rules(processing)}
-    return {tier, *(str(name) for name in found if name is not None)}
+    found = [_rule_conf(rule).get("tier") for rule in _auto_rules(processing)]
+    return {tier, *(str(name)[:80] for name in found if name is not None)}
 
 
 def billable_pages(pages: int, ranges: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from dotenv import dotenv_values
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from domain.errors import BadSetting
+from domain.prices import Override, Prices, dollar_days, parse_prices, parse_usd_per_credit, prices_at
+from domain.setting_sources import fault, read_dotenv, read_secret, unknown_names
 
 DEFAULT_BASE_URL: Final = "https://api.cloud.llamaindex.ai"
 _RATE = re.compile(r"(\d{1,9})/(\d{1,9})")
@@ -58,8 +60,20 @@ def parse_rate(text: object) -> Rate:
     """
     match = _RATE.fullmatch(text) if isinstance(text, str) else None
     if match is None or not int(match[1]) or not int(match[2]):
-        raise ValueError("write it as COUNT/SECONDS, such as 50/10")
+        raise ValueError("write COUNT/SECONDS, both from 1, such as 50/10")
     return Rate(int(match[1]), int(match[2]))
+
+
+def parse_rates(text: object) -> tuple[Rate, ...]:
+    """``50/10,200/60``: all of them hold at once.
+
+    Raises:
+        ValueError: malformed, or a part is zero.
+    """
+    if isinstance(text, tuple):
+        return text
+    parts = text.split(",") if isinstance(text, str) else [""]
+    return tuple(parse_rate(part.strip()) for part in parts)
 
 
 def _usd(text: object) -> Decimal | None:
@@ -74,6 +88,13 @@ def _usd(text: object) -> Decimal | None:
     return amount
 
 
+def _percents(text: object) -> tuple[int, ...]:
+    parts = [part.strip() for part in str(text).split(",")] if isinstance(text, str) and text != "none" else []
+    if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= 100 for part in parts):
+        raise ValueError("must be percents from 1 to 100, such as 50,80,100, or 'none'")
+    return tuple(sorted({int(part) for part in parts}))
+
+
 def _split(text: object) -> object:
     return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
 
@@ -82,14 +103,53 @@ def _zone(text: object) -> ZoneInfo:
     try:
         return ZoneInfo(str(text))
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("is not a time zone; use a name such as Europe/Berlin") from None
+        raise ValueError("must be the name of a time zone, such as Europe/Berlin") from None
 
 
 def _http_url(text: object) -> object:
-    parts = urlsplit(str(text))
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be a http:// or https:// URL")
+    if not _names_host(str(text), "http", "https"):
+        raise ValueError("must be an http:// or https:// URL")
     return str(text).rstrip("/")
+
+
+def _amqp_url(text: object) -> object:
+    if not _names_host(str(text), "amqp", "amqps"):
+        raise ValueError("must be amqp://user:password@host:port/vhost")
+    return text
+
+
+def _database_url(text: object) -> object:
+    scheme, _, rest = str(text).partition("://")
+    if scheme == "sqlite":
+        if not rest.lstrip("/"):
+            raise ValueError("names no file: write sqlite:///folder/parsegate.db")
+    elif scheme not in {"postgresql", "postgres"}:
+        raise ValueError("must begin with postgresql:// or sqlite:///")
+    elif not _names_port(str(text)):
+        raise ValueError("must be postgresql://user:password@host:port/name")
+    return text
+
+
+def _names_host(url: str, *schemes: str) -> bool:
+    return _names_port(url) and urlsplit(url).scheme in schemes and bool(urlsplit(url).hostname)
+
+
+def _names_port(url: str) -> bool:
+    """True if the URL can be taken apart, and its port is one."""
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
+def _folders(text: object) -> object:
+    parts = _split(text)
+    for part in parts if isinstance(parts, list) else []:
+        if not Path(part).is_absolute():
+            raise ValueError(f"must name folders by their whole path, such as /srv/files; {part[:60]!r} is not one")
+        if not Path(part).is_dir():
+            raise ValueError(f"names a folder that does not exist here: {part[:200]}")
+    return parts
 
 
 def _secret_keys(text: object) -> tuple[SecretStr, ...]:
@@ -99,8 +159,15 @@ def _secret_keys(text: object) -> tuple[SecretStr, ...]:
     return tuple(SecretStr(key.lower()) for key in keys)
 
 
+def _secrets(text: object) -> tuple[SecretStr, ...]:
+    secrets = [part.strip() for part in str(text).split(",")]
+    if not all(secrets):
+        raise ValueError("must be a secret; several, comma-separated, newest first, while rotating")
+    return tuple(SecretStr(secret) for secret in secrets)
+
+
 HttpUrl = Annotated[str, BeforeValidator(_http_url)]
-RateLimit = Annotated[Rate, BeforeValidator(parse_rate)]
+RateLimit = Annotated[tuple[Rate, ...], BeforeValidator(parse_rates)]
 Seconds = Annotated[int, Field(ge=1)]
 
 
@@ -113,11 +180,13 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
-    database_url: SecretStr | None = _named("PARSEGATE_DATABASE_URL", secret=True)
-    amqp_url: SecretStr | None = _named("PARSEGATE_AMQP_URL", secret=True)
+    database_url: Annotated[SecretStr | None, BeforeValidator(_database_url)] = _named(
+        "PARSEGATE_DATABASE_URL", secret=True
+    )
+    amqp_url: Annotated[SecretStr | None, BeforeValidator(_amqp_url)] = _named("PARSEGATE_AMQP_URL", secret=True)
     data_dir: Path = _named("PARSEGATE_DATA_DIR", default=Path("parsegate-data"))
     results_url: str | None = _named("PARSEGATE_RESULTS_URL")
-    source_roots: Annotated[tuple[Path, ...], BeforeValidator(_split)] = _named("PARSEGATE_SOURCE_ROOTS", default=())
+    source_roots: Annotated[tuple[Path, ...], BeforeValidator(_folders)] = _named("PARSEGATE_SOURCE_ROOTS", default=())
     private_hosts: Annotated[tuple[str, ...], BeforeValidator(_split)] = _named("PARSEGATE_PRIVATE_HOSTS", default=())
     mode: Mode | None = _named("PARSEGATE_MODE", "SERVICE_MODE")
     api_key: SecretStr | None = _named("LLAMA_CLOUD_API_KEY", "LLAMAPARSE_API_KEY", secret=True)
@@ -126,18 +195,34 @@ class Settings(BaseModel):
     secret_key: Annotated[tuple[SecretStr, ...], BeforeValidator(_secret_keys)] = _named(
         "PARSEGATE_SECRET_KEY", default=(), secret=True
     )
-    webhook_secret_003: SecretStr | None = _named("LLAMAPARSE_WEBHOOK_SECRET", secret=True)
+    webhook_secrets_003: Annotated[tuple[SecretStr, ...], BeforeValidator(_secrets)] = _named(
+        "LLAMAPARSE_WEBHOOK_SECRET", default=(), secret=True
+    )
     daily_budget_usd: Annotated[Decimal | None, BeforeValidator(_usd)] = _named("PARSEGATE_DAILY_BUDGET_USD")
     budget_timezone: Annotated[ZoneInfo, BeforeValidator(_zone)] = _named(
         "PARSEGATE_BUDGET_TIMEZONE", default=ZoneInfo("UTC")
     )
     on_budget_exhausted: OnExhausted = _named("PARSEGATE_ON_BUDGET_EXHAUSTED", default=OnExhausted.DEFER)
-    parse_limit: RateLimit = _named("PARSEGATE_PARSE_LIMIT", default=Rate(50, 10))
-    upload_limit: RateLimit = _named("PARSEGATE_UPLOAD_LIMIT", default=Rate(50, 5))
+    thresholds: Annotated[tuple[int, ...], BeforeValidator(_percents)] = _named(
+        "PARSEGATE_BUDGET_THRESHOLDS", default=(50, 80, 100)
+    )
+    prices: Annotated[tuple[Override, ...], BeforeValidator(parse_prices)] = _named("PARSEGATE_PRICES", default=())
+    usd_per_credit: Annotated[tuple[Override, ...], BeforeValidator(parse_usd_per_credit)] = _named(
+        "PARSEGATE_USD_PER_CREDIT", default=()
+    )
+    parse_limit: RateLimit = _named("PARSEGATE_PARSE_LIMIT", default=(Rate(50, 10),))
+    upload_limit: RateLimit = _named("PARSEGATE_UPLOAD_LIMIT", default=(Rate(50, 5),))
+    read_limit: RateLimit = _named("PARSEGATE_READ_LIMIT", default=(Rate(300, 10),))
     hourly_limit: RateLimit | None = _named("PARSEGATE_HOURLY_LIMIT")
+    max_in_flight: Annotated[int | None, Field(ge=1, le=1_000_000)] = _named("PARSEGATE_MAX_IN_FLIGHT")
     doubt_seconds: Seconds = _named("PARSEGATE_DOUBT_SECONDS", default=900)
     poll_after_seconds: Seconds = _named("PARSEGATE_POLL_AFTER_SECONDS", default=60)
     stuck_after_seconds: Seconds = _named("PARSEGATE_STUCK_AFTER_SECONDS", default=7200)
+    usage_wait_seconds: Seconds = _named("PARSEGATE_USAGE_WAIT_SECONDS", default=86400)
+    slow_call_seconds: Seconds = _named("PARSEGATE_SLOW_CALL_SECONDS", default=20)
+    credits_wait_seconds: Seconds = _named("PARSEGATE_CREDITS_WAIT_SECONDS", default=300)
+    reuse_seconds: Annotated[int, Field(ge=0)] = _named("PARSEGATE_REUSE_SECONDS", default=172_800)
+    reuse_across_tenants: bool = _named("PARSEGATE_REUSE_ACROSS_TENANTS", default=False)
     max_file_mb: Annotated[int, Field(ge=1, le=1_000_000)] = _named("PARSEGATE_MAX_FILE_MB", default=512)
     retention_days: Annotated[int | None, Field(ge=1)] = _named("PARSEGATE_RETENTION_DAYS")
     start_wait_seconds: Annotated[int, Field(ge=0)] = _named("PARSEGATE_START_WAIT_SECONDS", default=60)
@@ -149,21 +234,39 @@ class Settings(BaseModel):
         """True if a daily budget was named, be it `unlimited`."""
         return "daily_budget_usd" in self.model_fields_set
 
+    def prices_at(self, moment: datetime) -> Prices:
+        """The prices in force at a moment."""
+        return self.prices_on(moment.astimezone(self.budget_timezone).date())
+
+    def prices_on(self, day: date) -> Prices:
+        """The prices in force on a day of the budget's time zone."""
+        return prices_at(day, (*self.prices, *self.usd_per_credit))
+
+    @property
+    def dollar_days(self) -> list[date]:
+        """The days on which another price of a credit begins, oldest first."""
+        return dollar_days(self.usd_per_credit)
+
     @property
     def effective_mode(self) -> Mode:
         """The mode at start: as set, else `real` with an API key, else `mock`."""
         return self.mode or (Mode.REAL if self.api_key is not None else Mode.MOCK)
 
+    @property
+    def mode_source(self) -> str:
+        """Where the mode at start comes from, for people."""
+        return "setting" if self.mode is not None else "default"
+
     def amqp_url_with_vhost(self) -> str:
         """The broker's URL; without a path its vhost is `parsegate`.
 
         Raises:
-            BadSetting: it is unset or malformed.
+            BadSetting: it is unset.
         """
-        url = self.amqp_url.get_secret_value() if self.amqp_url is not None else ""
+        if self.amqp_url is None:
+            raise BadSetting("PARSEGATE_AMQP_URL is not set")
+        url = self.amqp_url.get_secret_value()
         parts = urlsplit(url)
-        if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
-            raise BadSetting("PARSEGATE_AMQP_URL must be amqp://user:password@host:port/vhost")
         return url if parts.path not in {"", "/"} else parts._replace(path="/parsegate").geturl()
 
     @property
@@ -183,6 +286,12 @@ def setting_names(field: str) -> tuple[str, ...]:
     return tuple(str(choice) for choice in alias.choices) if isinstance(alias, AliasChoices) else ()
 
 
+def is_secret(field: str) -> bool:
+    """True if a field's value is shown to nobody."""
+    extra = Settings.model_fields[field].json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("secret"))
+
+
 def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> Settings:
     """Settings from `environ` (the process's own by default), over those of a ``.env`` file.
 
@@ -191,26 +300,54 @@ def read_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None 
     Raises:
         BadSetting: one clear line, without the value if it is a secret.
     """
-    found: dict[str, str] = {}
-    if dotenv is not None and dotenv.is_file():
-        found.update({name: value for name, value in dotenv_values(dotenv).items() if value})
-    found.update({name: value for name, value in (os.environ if environ is None else environ).items() if value})
-    values = {}
+    settings, faults = examine_settings(environ, dotenv)
+    if faults:
+        more = f" ({len(faults) - 1} more: 'parsegate doctor' lists them)" if len(faults) > 1 else ""
+        raise BadSetting(f"{faults[0]}{more}")
+    return settings
+
+
+def examine_settings(
+    environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")
+) -> tuple[Settings, list[str]]:
+    """The settings as `read_settings` reads them, those that can't be used left out, and a sentence about each."""
+    found, faults = _given(environ, dotenv)
+    values: dict[str, str] = {}
+    named: dict[str, str] = {}
     for field in Settings.model_fields:
-        for name in setting_names(field):
-            if name in found or f"{name}_FILE" in found:
-                values[name] = found[name] if name in found else _read_secret(name, found[f"{name}_FILE"])
-                break
+        names = setting_names(field)
+        name = next((name for name in names if name in found or f"{name}_FILE" in found), None)
+        if name is None:
+            continue
+        try:
+            values[names[0]] = found[name] if name in found else read_secret(name, found[f"{name}_FILE"])
+            named[names[0]] = name
+        except BadSetting as error:
+            faults.append(str(error))
     try:
-        return Settings.model_validate(values)
+        return Settings.model_validate(values), faults
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        words = first["msg"].removeprefix("Value error, ")
-        raise BadSetting(f"{first['loc'][0]} {words[0].lower()}{words[1:]}") from None
+        hidden = {setting_names(field)[0] for field in Settings.model_fields if is_secret(field)}
+        for problem in error.errors(include_url=False, include_input=False):
+            first = str(problem["loc"][0])
+            text, name = values.pop(first, None), named[first]
+            if text is not None:
+                faults.append(fault(name, dict(problem), text if name in found and first not in hidden else None))
+        return Settings.model_validate(values), faults
 
 
-def _read_secret(name: str, path: str) -> str:
+def find_unknown_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> list[str]:
+    """What looks like a setting of Parsegate and is none, a sentence each."""
+    known = (name for field in Settings.model_fields for name in setting_names(field))
+    return unknown_names(_given(environ, dotenv)[0], known)
+
+
+def _given(environ: Mapping[str, str] | None, dotenv: Path | None) -> tuple[dict[str, str], list[str]]:
+    """What is set, the environment over the file, and what is wrong with the file."""
+    found, faults = {}, []
     try:
-        return Path(path).read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadSetting(f"{name}_FILE: can't read {path}: {error}") from None
+        found = read_dotenv(dotenv) if dotenv is not None else {}
+    except BadSetting as error:
+        faults.append(str(error))
+    found.update({name: value for name, value in (os.environ if environ is None else environ).items() if value})
+    return found, faults

@@ -16,16 +16,22 @@ from nacl.signing import SigningKey
 
 from domain.errors import ParsegateError
 
-_LC_SIGNATURE: Final = re.compile(rb"sha256=([0-9a-f]{64})")
+_LC_SIGNATURE: Final = re.compile(rb"sha256=[0-9a-f]{64}")
+_HEX_SIGNATURE: Final = re.compile(rb"[0-9a-f]{64}")
 
 
 class BadSignature(ParsegateError):
-    """The message is not from who it says it is. Always the same words: they tell no part."""
+    """The message is not from who it says it is. Always the same words: they tell no part.
+
+    Args:
+        fault: what is wrong, for our own record: ``signature_missing``, ``_doubled``, ``_malformed`` or ``_wrong``.
+    """
 
     reason = "bad_signature"
 
-    def __init__(self) -> None:
+    def __init__(self, fault: str = "signature_wrong") -> None:
         super().__init__("the signature is missing or wrong")
+        self.fault = fault
 
 
 def job_secret(secret_key: bytes, job_id: str) -> str:
@@ -58,14 +64,43 @@ def verify_lc(secret_keys: Sequence[bytes], job_id: str, headers: Sequence[bytes
     Raises:
         BadSignature: whatever the fault.
     """
-    match = _LC_SIGNATURE.fullmatch(headers[0]) if len(headers) == 1 else None
-    claimed = match[1] if match is not None else b"0" * 64
+    _check(headers, _LC_SIGNATURE, [lc_signature(job_secret(key, job_id), body) for key in secret_keys])
+
+
+def signature_003(secret: str, body: bytes) -> str:
+    """The value of ``X-Webhook-Signature`` for a raw body: HMAC-SHA256 keyed with the secret, in hex."""
+    return hmac.new(secret.encode(), body, sha256).hexdigest()
+
+
+def verify_003(secrets: Sequence[str], headers: Sequence[bytes], body: bytes) -> None:
+    """Check the signature of an event of the "003" pipeline.
+
+    Args:
+        secrets: every secret in force, newest first; without one nothing is right.
+        headers: every ``X-Webhook-Signature`` header that came; there must be exactly one.
+        body: the raw bytes.
+
+    Raises:
+        BadSignature: whatever the fault.
+    """
+    _check(headers, _HEX_SIGNATURE, [signature_003(secret, body) for secret in secrets])
+
+
+def _check(headers: Sequence[bytes], form: re.Pattern[bytes], expected: Sequence[str]) -> None:
+    """Compare the one header with each signature that would be right, in the same time whichever it is, if any.
+
+    Raises:
+        BadSignature: there is not exactly one, it has not the form, or it is none of those.
+    """
+    fault = "signature_missing" if not headers else "signature_doubled" if len(headers) > 1 else None
+    if fault is None and not form.fullmatch(headers[0]):
+        fault = "signature_malformed"
+    claimed = headers[0] if fault is None else b""
     right = False
-    for key in secret_keys:
-        expected = hmac.new(job_secret(key, job_id).encode(), body, sha256).hexdigest().encode()
-        right |= hmac.compare_digest(expected, claimed)
-    if match is None or not right:
-        raise BadSignature
+    for signature in expected:
+        right |= hmac.compare_digest(signature.encode(), claimed)
+    if fault is not None or not right:
+        raise BadSignature(fault or "signature_wrong")
 
 
 def standard_webhook_headers(

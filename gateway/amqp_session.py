@@ -7,19 +7,16 @@ from collections.abc import Callable
 from enum import Enum
 from itertools import takewhile
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import pika
 from pika import spec
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.exceptions import AMQPError
 
-from domain.errors import BadSetting, StoreUnavailable
+from domain.errors import StoreUnavailable
 from domain.messages import declarations
+from domain.servers import CONNECT_TIMEOUT_S, amqp_address, broker_trouble, malformed_amqp_url
 
-DEFAULT_VHOST: Final = "parsegate"
-HEARTBEAT_S: Final = 20
-CONNECT_TIMEOUT_S: Final = 5.0
 CLOSE_TIMEOUT_S: Final = 5.0
 
 
@@ -33,27 +30,15 @@ class Verdict(Enum):
 
 
 def amqp_parameters(url: str) -> pika.URLParameters:
-    """What pika needs to know from ``amqp://user:password@host:port/vhost`` (or ``amqps``).
-
-    Without a path the vhost is `parsegate`; options in the query (such as ``?heartbeat=10``) are pika's.
+    """What pika needs to know from ``amqp://user:password@host:port/vhost`` (see `domain.servers.amqp_address`).
 
     Raises:
         BadSetting: malformed. The words never hold the URL, which has a password in it.
     """
     try:
-        parts = urlsplit(url)
-        if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
-            raise ValueError
-        parameters = pika.URLParameters(url)
-        parameters.virtual_host = DEFAULT_VHOST if parts.path in {"", "/"} else parameters.virtual_host
-        parameters.heartbeat = HEARTBEAT_S if parameters.heartbeat is None else parameters.heartbeat
-        parameters.socket_timeout = CONNECT_TIMEOUT_S
-        parameters.stack_timeout = 2 * CONNECT_TIMEOUT_S
-        parameters.connection_attempts = 1
-        parameters.client_properties = {"connection_name": "parsegate gateway"}
+        return pika.URLParameters(amqp_address(url, name="parsegate gateway"))
     except (ValueError, TypeError):
-        raise BadSetting("PARSEGATE_AMQP_URL must be amqp://user:password@host:port/vhost") from None
-    return parameters
+        raise malformed_amqp_url() from None
 
 
 class AmqpSession:
@@ -65,7 +50,7 @@ class AmqpSession:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.closed: asyncio.Future[str] = self._loop.create_future()
+        self.closed: asyncio.Future[StoreUnavailable] = self._loop.create_future()
         self.blocked = False
         self.declared = 0
         self._gone: asyncio.Future[None] = self._loop.create_future()
@@ -92,15 +77,15 @@ class AmqpSession:
         except TimeoutError:
             raise StoreUnavailable("RabbitMQ does not answer in time") from None
         except AMQPError as error:
-            raise StoreUnavailable(words(error)) from error
+            raise broker_trouble(error) from error
         finally:
             if not opened:
-                session._end("it was not opened in full")
+                session._end(StoreUnavailable("it was not opened in full"))
         return session
 
     async def close(self) -> None:
         """Say goodbye to the broker, and wait for its answer for at most 5 seconds."""
-        self._end("closed by us")
+        self._end(StoreUnavailable("closed by us"))
         await asyncio.wait({self._gone}, timeout=CLOSE_TIMEOUT_S)
 
     def publish(self, queue: str, body: bytes, message_id: str) -> asyncio.Future[Verdict]:
@@ -113,7 +98,7 @@ class AmqpSession:
         try:
             self._channel.basic_publish("", queue, body, properties, mandatory=True)
         except AMQPError as error:
-            raise StoreUnavailable(words(error)) from error
+            raise broker_trouble(error) from error
         self._last_tag += 1
         verdict: asyncio.Future[Verdict] = self._loop.create_future()
         self._outstanding[self._last_tag] = message_id, verdict
@@ -133,36 +118,42 @@ class AmqpSession:
             self.declared += 1
 
     async def _open(self, parameters: pika.URLParameters) -> None:
-        opened: asyncio.Future[Any] = self._loop.create_future()
-        self._connection = AsyncioConnection(
-            parameters,
-            on_open_callback=_into(opened),
-            on_open_error_callback=self._on_gone,
-            on_close_callback=self._on_gone,
-            custom_ioloop=self._loop,
-        )
-        await self._until(opened)
+        self._connection = await self._connect(parameters)
+        self._connection.add_on_close_callback(self._on_gone)
         self._connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
         self._connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
         channel_opened: asyncio.Future[Any] = self._loop.create_future()
         self._channel = self._connection.channel(on_open_callback=_into(channel_opened))
-        self._channel.add_on_close_callback(lambda _channel, error: self._end(words(error)))
+        self._channel.add_on_close_callback(lambda _channel, error: self._end(broker_trouble(error)))
         self._channel.add_on_return_callback(self._on_return)
         await self._until(channel_opened)
         await self._call(self._channel.confirm_delivery, self._on_confirm)
+
+    async def _connect(self, parameters: pika.URLParameters) -> Any:
+        answered: asyncio.Future[Any] = self._loop.create_future()
+        AsyncioConnection.create_connection([parameters], on_done=_into(answered), custom_ioloop=self._loop)
+        try:
+            await asyncio.wait({answered})
+        finally:
+            if not answered.done():
+                # pika can't give up a handshake without a failure inside it: this one runs out by its own limit.
+                answered.add_done_callback(_close_late)
+        if isinstance(answered.result(), BaseException):
+            raise broker_trouble(answered.result())
+        return answered.result()
 
     async def _call(self, method: Callable[..., None], *args: Any, **kwargs: Any) -> None:
         answered: asyncio.Future[Any] = self._loop.create_future()
         try:
             method(*args, **kwargs, callback=_into(answered))
         except AMQPError as error:
-            raise StoreUnavailable(words(error)) from error
+            raise broker_trouble(error) from error
         await self._until(answered)
 
     async def _until(self, answered: asyncio.Future[Any]) -> None:
         await asyncio.wait({answered, self.closed}, return_when=asyncio.FIRST_COMPLETED)
         if not answered.done():
-            raise StoreUnavailable(self.closed.result())
+            raise self.closed.result()
 
     def _set_blocked(self, blocked: bool) -> None:
         self.blocked = blocked
@@ -174,7 +165,10 @@ class AmqpSession:
             # Tags only grow, and a dict keeps their order.
             tags = list(takewhile(lambda tag: tag <= method.delivery_tag, self._outstanding))
         for tag in tags:
-            message_id, verdict = self._outstanding.pop(tag)
+            # After the end nobody waits for a confirm that was on its way.
+            message_id, verdict = self._outstanding.pop(tag, (None, None))
+            if verdict is None:
+                continue
             if isinstance(method, spec.Basic.Nack):
                 verdict.set_result(Verdict.REFUSED)
             elif message_id in self._returned:
@@ -188,11 +182,11 @@ class AmqpSession:
         self._returned.add(properties.message_id)
 
     def _on_gone(self, _connection: Any, error: BaseException) -> None:
-        self._end(words(error))
+        self._end(broker_trouble(error))
         if not self._gone.done():
             self._gone.set_result(None)
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: StoreUnavailable) -> None:
         if not self.closed.done():
             self.closed.set_result(reason)
         lost = [verdict for _, verdict in self._outstanding.values()]
@@ -203,21 +197,14 @@ class AmqpSession:
             self._connection.close()
 
 
-def words(error: BaseException | None) -> str:
-    """The cause inside pika's nested errors, in one line. pika puts no credentials into errors."""
-    while error is not None:
-        inner = getattr(error, "exceptions", None) or [getattr(error, "exception", None)]
-        if not isinstance(inner[-1], BaseException):
-            inner = error.args[:1] if error.args and isinstance(error.args[0], BaseException) else ()
-        if not inner:
-            break
-        error = inner[-1]
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
 def _into(future: asyncio.Future[Any]) -> Callable[[Any], None]:
     def answer(value: Any) -> None:
         if not future.done():
             future.set_result(value)
 
     return answer
+
+
+def _close_late(answered: asyncio.Future[Any]) -> None:
+    if isinstance(answered.result(), AsyncioConnection):
+        answered.result().close()

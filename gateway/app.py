@@ -8,13 +8,22 @@ from typing import Any
 import falcon.asgi
 
 from gateway.auth import Authentication, Guarded
+from gateway.budget import BudgetResource
 from gateway.dependencies import Dependencies
 from gateway.documents import DocumentJob, Documents
+from gateway.drifts import DriftExplanation, Drifts
+from gateway.limits import LimitsResource
+from gateway.metrics import Metrics
 from gateway.operations import Healthz, ModeResource, Readyz
 from gateway.problems import install
+from gateway.quote import Quotes
+from gateway.redo import Redo
+from gateway.rejections import RejectedWebhooks, Rejections
 from gateway.requests import RequestLog
 from gateway.results import Result
+from gateway.usage import UsageResource
 from gateway.webhooks import LlamaParseWebhook
+from gateway.webhooks_003 import Webhook003
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -72,13 +81,25 @@ def create_app(dependencies: Dependencies) -> Asgi:
 
 def routes(dependencies: Dependencies) -> dict[str, Guarded]:
     """Every route: template to resource."""
-    keys = dependencies.settings.secret_key_bytes
+    keys, publisher, clock = dependencies.settings.secret_key_bytes, dependencies.publisher, dependencies.host_clock
+    rejections = Rejections(dependencies.pool, clock)
     return {
-        "/webhooks/llamaparse/{job_id}": LlamaParseWebhook(keys, dependencies.publisher, dependencies.host_clock),
+        "/webhooks/llamaparse/{job_id}": LlamaParseWebhook(keys, publisher, clock, rejections),
+        "/api/v1/webhooks/llamaparse": Webhook003(dependencies, rejections),
+        "/webhook/llamaparse/{job_id}": Webhook003(dependencies, rejections),
+        "/v1/webhooks/rejected": RejectedWebhooks(dependencies),
         "/v1/documents": Documents(dependencies),
         "/v1/documents/{job_id:uuid}": DocumentJob(dependencies),
         "/v1/documents/{job_id:uuid}/result": Result(dependencies),
+        "/v1/quote": Quotes(dependencies),
+        "/v1/redo": Redo(dependencies),
+        "/v1/budget": BudgetResource(dependencies),
+        "/v1/usage": UsageResource(dependencies),
+        "/v1/drifts": Drifts(dependencies),
+        "/v1/drifts/{drift_id:int(min=1,max=9223372036854775807)}/explain": DriftExplanation(dependencies),
+        "/v1/limits": LimitsResource(dependencies),
         "/v1/mode": ModeResource(dependencies),
         "/healthz": Healthz(),
         "/readyz": Readyz(dependencies),
+        "/metrics": Metrics(dependencies),
     }

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import math
-from typing import Any, Final, NoReturn
+from typing import Any
 
 import falcon.asgi
 
+from domain.json_text import MAX_DEPTH, NotFinite, check_text, parse_json
 from gateway.problems import Problem
 from gateway.requests import header_text, raw_headers
 
-MAX_DEPTH: Final = 64
-"""How deep JSON may be nested."""
+__all__ = [
+    "MAX_DEPTH",
+    "NotFinite",
+    "check_text",
+    "declared_length",
+    "media_type",
+    "parse_json",
+    "read_body",
+    "read_json",
+]
 
 
 async def read_body(req: falcon.asgi.Request, max_bytes: int) -> bytes:
@@ -34,6 +41,23 @@ async def read_body(req: falcon.asgi.Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
+async def read_json(req: falcon.asgi.Request, max_bytes: int, usage: str) -> Any:
+    """The body, which must be JSON and say so.
+
+    Args:
+        usage: what to send, for who sent something else.
+
+    Raises:
+        Problem: 415, 400; 413 as for `read_body`.
+    """
+    if media_type(req) != "application/json":
+        raise Problem(415, "unsupported_media_type", usage)
+    try:
+        return parse_json(await read_body(req, max_bytes))
+    except ValueError as error:
+        raise Problem(400, "malformed_json", f"the body can't be read: {error}") from None
+
+
 def declared_length(req: falcon.asgi.Request) -> int | None:
     """The `Content-Length` in bytes; None without one.
 
@@ -51,65 +75,6 @@ def declared_length(req: falcon.asgi.Request) -> int | None:
 def media_type(req: falcon.asgi.Request) -> str:
     """The `Content-Type` in lower case, without parameters; empty without one."""
     return (header_text(req, "Content-Type") or "").split(";", 1)[0].strip().lower()
-
-
-def parse_json(body: bytes | str) -> Any:
-    """A JSON value that can be stored and passed on: no NaN, no infinity, no NUL, no half of a surrogate pair.
-
-    Raises:
-        ValueError: it is not JSON, or is such; in one sentence.
-    """
-    try:
-        value = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
-    except UnicodeDecodeError:
-        raise ValueError("it is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"it is not JSON: {error.msg} at character {error.pos}") from None
-    _check(value)
-    return value
-
-
-def check_text(text: str) -> None:
-    """Refuse what a database can't store or no encoding can carry.
-
-    Raises:
-        ValueError: in one sentence.
-    """
-    if "\0" in text:
-        raise ValueError("it has a NUL character in it")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("it has half of a surrogate pair in it")
-
-
-def _check(value: Any) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        below: list[Any] = []
-        for item in level:
-            if isinstance(item, str):
-                check_text(item)
-            elif isinstance(item, dict):
-                below += item.keys()
-                below += item.values()
-            elif isinstance(item, list):
-                below += item
-        if not below:
-            return
-        level = below
-    raise ValueError("it is nested too deep")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("it has a number in it that is too large")
-    return number
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"it has {name} in it, which is not JSON")
 
 
 def _too_large(max_bytes: int) -> Problem:

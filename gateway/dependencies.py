@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from domain.clock import Clock
 from domain.settings import Mode, Settings
 from gateway.publisher import Publisher
+from llamaparse.parser_pool import ParserPool
 from models.store import Store
 
 
@@ -33,6 +34,7 @@ class Dependencies:
             in the thread (`models.database.close_connection`).
         host_clock: this host's time, for the event loop.
         monotonic: seconds on a clock that never goes back.
+        parsers: count pages, in processes of their own; whoever wires it closes them.
     """
 
     settings: Settings
@@ -43,3 +45,4 @@ class Dependencies:
     pool: ThreadPoolExecutor
     host_clock: Clock = host_now
     monotonic: Callable[[], float] = time.monotonic
+    parsers: ParserPool = field(default_factory=ParserPool)

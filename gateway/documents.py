@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import falcon.asgi
 
-from domain.clock import format_utc
 from domain.errors import NotFound, OrderConflict
 from domain.job_state import STATUS_003, JobState
 from domain.messages import Message
-from domain.money import to_credits, to_usd
 from domain.orders import Order, raw_path
+from domain.settings import Settings
+from gateway.amounts import credits_number, time_text, usd_number
 from gateway.auth import bearer_of
 from gateway.bodies import media_type, read_body
 from gateway.dependencies import Dependencies
@@ -24,11 +23,10 @@ from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.requests import raw_headers
 from gateway.uploads import Upload, UploadDesk
-from llamaparse.address_guard import AddressGuard
 from models.database import transaction
-from models.jobs import Accepted, accept_order, find_job
+from models.jobs import Accepted, accept_order, find_job, history
 from models.store import Store
-from models.tables import Job
+from models.tables import History, Job
 from models.tokens import Bearer, Scope
 
 FIRST_LOOK: Final = timedelta(seconds=60)
@@ -44,7 +42,7 @@ class Documents:
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._store, self._clock = dependencies.pool, dependencies.store, dependencies.clock
         self._publisher, self._host_clock = dependencies.publisher, dependencies.host_clock
-        self._orders = OrderDesk(AddressGuard(dependencies.settings.private_hosts))
+        self._orders = OrderDesk(dependencies.settings)
         self._uploads = UploadDesk(self._store, self._pool, dependencies.settings.max_file_bytes)
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
@@ -101,15 +99,15 @@ class DocumentJob:
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
 
     def __init__(self, dependencies: Dependencies) -> None:
-        self._pool = dependencies.pool
+        self._pool, self._settings = dependencies.pool, dependencies.settings
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: UUID) -> None:
-        """The job.
+        """The job, with its history.
 
         Raises:
             NotFound: there is none that the token may see.
         """
-        resp.media = job_view(await run_in(self._pool, visible_job, job_id, bearer_of(req)))
+        resp.media = await run_in(self._pool, _job_with_history, job_id, bearer_of(req), self._settings)
 
 
 def place(order: Order, upload: Upload, store: Store, *, who: str, now: datetime) -> Accepted:
@@ -142,8 +140,9 @@ def visible_job(job_id: UUID, bearer: Bearer) -> Job:
     return job
 
 
-def job_view(job: Job) -> dict[str, Any]:
-    """A job as JSON. Credits and dollars are numbers, times RFC 3339 in UTC."""
+def job_view(job: Job, settings: Settings) -> dict[str, Any]:
+    """A job as JSON. Credits and dollars (at the price of its last day) are numbers, times RFC 3339 in UTC."""
+    prices = settings.prices_at(job.finished_at or job.updated_at)
     return {
         "job_id": str(job.job_id),
         "document_id": str(job.document_id),
@@ -155,9 +154,10 @@ def job_view(job: Job) -> dict[str, Any]:
         "tier": job.tier,
         "pages": job.pages,
         "pages_guessed": job.pages_guessed,
-        "estimate_credits": None if job.estimate is None else _number(to_credits(job.estimate)),
-        "credits": _number(to_credits(job.cost)),
-        "usd": _number(to_usd(job.cost)),
+        "parsed_pages": job.parsed_pages,
+        "estimate_credits": None if job.estimate is None else credits_number(job.estimate),
+        "credits": credits_number(job.cost),
+        "usd": usd_number(job.cost, prices.usd_per_credit),
         "provenance": job.provenance,
         "truncated": job.truncated,
         "reason": job.reason,
@@ -165,12 +165,33 @@ def job_view(job: Job) -> dict[str, Any]:
         "tags": job.tags,
         "priority": job.priority,
         "correlation_id": str(job.correlation_id),
-        "due_at": _time(job.due_at),
-        "created_at": _time(job.created_at),
-        "updated_at": _time(job.updated_at),
-        "finished_at": _time(job.finished_at),
+        "due_at": time_text(job.due_at),
+        "created_at": time_text(job.created_at),
+        "updated_at": time_text(job.updated_at),
+        "finished_at": time_text(job.finished_at),
         "parsed_path": job.parsed_path,
         "parsed_sha256": job.parsed_sha256,
+        "mode": job.mode,
+        "reused_from": None if job.reused_from is None else str(job.reused_from),
+        "redoes": None if job.redoes is None else str(job.redoes),
+    }
+
+
+def _job_with_history(job_id: UUID, bearer: Bearer, settings: Settings) -> dict[str, Any]:
+    # The history is read last, so that it is never behind the state.
+    job = visible_job(job_id, bearer)
+    return job_view(job, settings) | {"history": [_step_view(step) for step in history(job_id)]}
+
+
+def _step_view(step: History) -> dict[str, Any]:
+    """Who changed a job, or an attempt of it, when, from what to what, and why."""
+    return {
+        "at": time_text(step.at),
+        "attempt_id": None if step.attempt_id is None else str(step.attempt_id),
+        "before": step.before,
+        "after": step.after,
+        "who": step.who,
+        "why": step.why,
     }
 
 
@@ -181,11 +202,3 @@ def _uploaded_fields(upload: Upload) -> dict[str, Any]:
 
 def _nudge(actor: str, job_id: UUID, now: datetime) -> Message:
     return Message(actor, {"job_id": str(job_id)}, str(uuid4()), int(now.timestamp() * 1000))
-
-
-def _number(amount: Decimal) -> int | float:
-    return int(amount) if amount == amount.to_integral_value() else float(amount)
-
-
-def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else format_utc(moment)

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 import falcon.asgi
 
 from domain.errors import StoreUnavailable, WrongSchema
-from domain.settings import Mode, setting_names
+from domain.pace import limits_of
+from domain.setting_sources import without_password
+from domain.settings import Mode, Settings, setting_names
+from gateway.amounts import time_text
 from gateway.auth import bearer_of
-from gateway.bodies import media_type, parse_json, read_body
+from gateway.bodies import read_json
 from gateway.dependencies import Dependencies
 from gateway.pool import run_in
 from gateway.problems import Problem
-from models.control import ModeNow, read_mode, set_mode
+from models.admission import wake_deferred
+from models.breakers import EndpointView, view_breakers
+from models.control import instance_id, read_account, read_mode, refill_account, set_mode
+from models.database import server_now
 from models.migrations import check_schema
+from models.pace import Pacer
+from models.service_events import ServiceEvents
 from models.tokens import Scope
 
 DATABASE_TIMEOUT_S: Final = 5.0
@@ -74,47 +83,74 @@ class ModeResource:
         self._settings, self._configured = dependencies.settings, dependencies.configured_mode
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """The mode, and where it comes from."""
-        resp.media = _mode_view(await run_in(self._pool, read_mode, self._configured))
+        """The mode, where it comes from, and how the provider's endpoints are."""
+        resp.media = await run_in(self._pool, self._show)
 
     async def on_put(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Switch the mode.
+        """Switch the mode. A switch to `real` or `hybrid` also closes the breakers that are open.
 
         Raises:
             Problem: 422 for an unknown mode, or one that lacks a setting.
         """
         mode = await _read_mode_body(req)
-        self._check(mode)
-        who = bearer_of(req).name
-        resp.media = _mode_view(await run_in(self._pool, self._switch, mode, who))
+        check_mode(mode, self._settings)
+        resp.media = await run_in(self._pool, self._switch, mode, bearer_of(req).name)
 
-    def _switch(self, mode: Mode, who: str) -> ModeNow:
-        set_mode(mode, self._configured, who=who, now=self._clock())
-        return read_mode(self._configured)
+    def _switch(self, mode: Mode, who: str) -> dict[str, Any]:
+        """A person has looked at it: what kept us from sending is forgotten, and tried anew."""
+        now = self._clock()
+        set_mode(mode, self._configured, who=who, now=now)
+        if mode is not Mode.MOCK:
+            self._pacer(now).close_breakers()
+            if refill_account():
+                wake_deferred(now)
+        return self._show()
 
-    def _check(self, mode: Mode) -> None:
-        """The same settings that would stop a start in this mode stop a switch to it."""
-        if mode is Mode.MOCK:
-            return
-        set_already = {"api_key": self._settings.api_key is not None, "daily_budget_usd": self._settings.budget_is_set}
-        for field, is_set in set_already.items():
-            if not is_set:
-                name = setting_names(field)[0]
-                raise Problem(422, "setting_missing", f"mode {mode.value!r} needs the setting {name}, which is unset")
+    def _pacer(self, now: datetime) -> Pacer:
+        events = ServiceEvents(instance_id(now), exchange=self._settings.amqp_url is not None)
+        return Pacer(limits_of(self._settings), server_now, on_change=events.breaker_changed)
+
+    def _show(self) -> dict[str, Any]:
+        mode, account = read_mode(self._configured, self._settings.mode_source), read_account()
+        out_until = account.until if account is not None and account.until > self._clock() else None
+        return {
+            "mode": mode.mode.value,
+            "source": mode.source,
+            "provider": without_password(self._settings.base_url) if self._settings.api_key is not None else None,
+            "endpoints": [_endpoint(view) for view in view_breakers(self._clock())],
+            "out_of_credits_until": time_text(out_until),
+        }
+
+
+def check_mode(mode: Mode, settings: Settings) -> None:
+    """The same settings that would stop a start in this mode stop a switch to it, and an order that asks for it.
+
+    Raises:
+        Problem: 422.
+    """
+    if mode is Mode.MOCK:
+        return
+    set_already = {"api_key": settings.api_key is not None, "daily_budget_usd": settings.budget_is_set}
+    for field, is_set in set_already.items():
+        if not is_set:
+            name = setting_names(field)[0]
+            raise Problem(422, "setting_missing", f"mode {mode.value!r} needs the setting {name}, which is unset")
 
 
 async def _read_mode_body(req: falcon.asgi.Request) -> Mode:
-    if media_type(req) != "application/json":
-        raise Problem(415, "unsupported_media_type", 'send JSON, such as {"mode": "mock"}')
-    try:
-        body = parse_json(await read_body(req, MAX_BODY))
-    except ValueError as error:
-        raise Problem(400, "malformed_json", f"the body can't be read: {error}") from None
+    body = await read_json(req, MAX_BODY, 'send JSON, such as {"mode": "mock"}')
     modes = [mode.value for mode in Mode]
     if not isinstance(body, dict) or set(body) != {"mode"} or body["mode"] not in modes:
         raise Problem(422, "unknown_mode", f'send {{"mode": ...}} with one of {", ".join(modes)}')
     return Mode(body["mode"])
 
 
-def _mode_view(now: ModeNow) -> dict[str, str]:
-    return {"mode": now.mode.value, "source": now.source}
+def _endpoint(view: EndpointView) -> dict[str, Any]:
+    breaker = view.breaker
+    return {
+        "endpoint": view.route.value,
+        "state": view.state.value,
+        "since": time_text(breaker.opened_at),
+        "why": breaker.why or None,
+        "next_try_at": time_text(breaker.probe_at),
+    }

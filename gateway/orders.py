@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID, uuid4, uuid5
@@ -14,8 +13,10 @@ from domain.errors import OrderRefused
 from domain.messages import describe
 from domain.orders import Order
 from domain.pricing import check_options
+from domain.settings import Settings
 from gateway.auth import bearer_of
 from gateway.bodies import check_text, parse_json
+from gateway.operations import check_mode
 from gateway.problems import Problem
 from gateway.requests import correlation_id, header_text, raw_headers
 from llamaparse.address_guard import AddressGuard
@@ -30,11 +31,11 @@ class OrderDesk:
     """Makes orders out of fields.
 
     Args:
-        guard: says which URLs may be named.
+        settings: `private_hosts` says which URLs may be named.
     """
 
-    def __init__(self, guard: AddressGuard) -> None:
-        self._guard = guard
+    def __init__(self, settings: Settings) -> None:
+        self._guard, self._settings = AddressGuard(settings.private_hosts), settings
 
     def order(self, req: falcon.asgi.Request, fields: Mapping[str, Any]) -> Order:
         """The order that a request's fields make.
@@ -44,13 +45,15 @@ class OrderDesk:
 
         Raises:
             OrderRefused: unknown, malformed or refused fields.
-            Problem: 403 for a tenant that is not the token's.
+            Problem: 403 for a tenant that is not the token's, or a mode that it may not choose.
         """
         said = {name: value for name, value in fields.items() if value is not None}
         unknown = sorted(set(said) - FIELDS - {"source_url"})
         if unknown:
             raise OrderRefused(f"unknown field {unknown[0][:80]!r}: known are {', '.join(sorted(FIELDS))}")
         said["tenant"] = _tenant(req, said.get("tenant"))
+        if "mode" in said and not bearer_of(req).may(Scope.ADMIN):
+            raise Problem(403, "mode_not_allowed", "this token may not choose the mode of an order: that needs admin")
         said.setdefault("correlation_id", correlation_id(req))
         said.setdefault("document_id", derived_id(req) or uuid4())
         if "source_url" in said:
@@ -63,6 +66,8 @@ class OrderDesk:
             if url is not None:
                 self._guard.check_url(url)
         check_options(order.tier, order.options)
+        if order.mode is not None:
+            check_mode(order.mode, self._settings)
         return order
 
 
@@ -119,10 +124,8 @@ def _form_value(name: str, texts: Sequence[str]) -> Any:
     try:
         for text in texts:
             check_text(text)
-        if name == "options":
+        if name in {"options", "priority"}:
             return parse_json(texts[0])
-        if name == "priority":
-            return json.loads(texts[0])
     except ValueError as error:
         raise OrderRefused(f"field {name!r} can't be read: {error}") from None
     if name == "tags":

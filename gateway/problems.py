@@ -26,10 +26,13 @@ from domain.errors import (
     Waiting,
     WrongSchema,
 )
+from domain.orders import Order
 from domain.signatures import BadSignature
 from gateway.requests import correlation_id
 
 MEDIA_TYPE: Final = "application/problem+json"
+FIELD_NAMES: Final = frozenset({*Order.model_fields, "documents", "pages"})
+"""What a detail may begin with that is no word of a sentence."""
 RETRY_AFTER_S: Final = 5
 """What a caller is told to wait, in seconds, when we can't do it now."""
 
@@ -84,6 +87,19 @@ def install(app: falcon.asgi.App[Any, Any]) -> None:
     app.add_error_handler(Exception, _on_unexpected_error)
 
 
+def status_of(error: ParsegateError) -> int:
+    """The HTTP status that stands for an error."""
+    by_class = next(STATUS_BY_CLASS[kind] for kind in type(error).__mro__ if kind in STATUS_BY_CLASS)
+    return STATUS_BY_REASON.get(error.reason, by_class)
+
+
+def sentence(detail: str) -> str:
+    """The detail with a capital letter, unless it begins with the name of a field, which stays as it is."""
+    first = detail.split(" ", 1)[0]
+    is_name = not first.isalpha() or first in FIELD_NAMES
+    return detail if is_name else detail[:1].upper() + detail[1:]
+
+
 async def _on_http_error(
     req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falcon.HTTPError, _params: dict[str, Any]
 ) -> None:
@@ -100,8 +116,7 @@ async def _on_http_error(
 async def _on_parsegate_error(
     req: falcon.asgi.Request, resp: falcon.asgi.Response, error: ParsegateError, _params: dict[str, Any]
 ) -> None:
-    by_class = next(STATUS_BY_CLASS[kind] for kind in type(error).__mro__ if kind in STATUS_BY_CLASS)
-    status = STATUS_BY_REASON.get(error.reason, by_class)
+    status = status_of(error)
     if status >= 500:
         log.error("request failed", reason=error.reason, error=str(error), correlation_id=correlation_id(req))
     _answer(req, resp, status, error.reason, GENERAL_WORDS.get(status, str(error)), {})
@@ -130,7 +145,7 @@ def _answer(
         "type": f"/problems/{reason}",
         "title": reason.replace("_", " ").capitalize(),
         "status": status,
-        "detail": detail[:1].upper() + detail[1:],
+        "detail": sentence(detail),
         "instance": quote(req.path),
         "correlation_id": correlation_id(req),
         **members,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from random import Random
 from typing import Final, Protocol
 from uuid import UUID
@@ -84,6 +84,8 @@ class AmqpPublisher:
         self._room = asyncio.Semaphore(max_outstanding)
         self._session: AmqpSession | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._tried = threading.Event()
+        self._trouble: StoreUnavailable | None = None
 
     def __repr__(self) -> str:
         return f"AmqpPublisher({self._where})"
@@ -93,16 +95,31 @@ class AmqpPublisher:
         """True while connected, declared and not blocked by an alarm of the broker."""
         return self._session is not None and not self._session.closed.done() and not self._session.blocked
 
+    @property
+    def is_running(self) -> bool:
+        """True while somebody sees to the connection; False once that has ended, for whatever reason."""
+        return self._keeper is not None and not self._keeper.done()
+
+    def check(self) -> None:
+        """For another thread: wait until connecting was tried once, then say whether that helped.
+
+        Raises:
+            StoreUnavailable: why `ready` is False.
+        """
+        self._tried.wait()
+        if not self.ready:
+            raise self._trouble or StoreUnavailable("RabbitMQ takes nothing in now: a memory or disk alarm")
+
     async def start(self) -> None:
         """Begin to connect, and keep doing so until `stop`."""
         self._keeper = asyncio.create_task(self._keep_connected())
+        self._keeper.add_done_callback(self._keeper_ended)
 
     async def stop(self) -> None:
         """Disconnect. What is not confirmed by then raises in its `send`."""
         if self._keeper is not None:
             self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
+            await asyncio.wait({self._keeper})
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -169,16 +186,26 @@ class AmqpPublisher:
             try:
                 self._session = await AmqpSession.open(self._parameters)
             except StoreUnavailable as error:
-                reason = str(error)
+                self._trouble = error
             else:
-                tries = 0
+                tries, self._trouble = 0, None
                 log.info("connected to RabbitMQ", where=self._where)
-                reason = await asyncio.shield(self._session.closed)
+                self._tried.set()
+                self._trouble = await asyncio.shield(self._session.closed)
                 self._session = None
+            self._tried.set()
             wait_s = growing_wait_s(tries, first_s=FIRST_WAIT_S, most_s=MOST_WAIT_S, random=self._random)
+            reason = str(self._trouble)
             log.warning("no RabbitMQ, trying again", where=self._where, reason=reason, wait_s=round(wait_s, 1))
             tries += 1
             await asyncio.sleep(wait_s)
+
+    def _keeper_ended(self, keeper: asyncio.Task[None]) -> None:
+        error = None if keeper.cancelled() else keeper.exception()
+        if error is not None:
+            self._trouble = StoreUnavailable(f"nobody connects to RabbitMQ any more: {error!r}")
+            log.error(str(self._trouble), exc_info=error)
+        self._tried.set()
 
     @property
     def _where(self) -> str:

@@ -19,7 +19,7 @@ from falcon.asgi.multipart import BodyPart, MultipartForm
 from falcon.media.multipart import MultipartFormHandler, MultipartParseOptions
 
 from domain.errors import OrderRefused
-from domain.orders import safe_filename
+from domain.orders import safe_filename, size_limit
 from gateway.bodies import declared_length
 from gateway.orders import FIELDS
 from gateway.pool import run_in
@@ -96,7 +96,7 @@ class UploadDesk:
     def _check_length(self, req: falcon.asgi.Request) -> None:
         declared = declared_length(req)
         if declared is not None and declared > self._max_bytes + MAX_PARTS * MAX_FIELD:
-            raise OrderRefused(f"the file is larger than {self._max_bytes} bytes", reason="file_too_large")
+            raise OrderRefused(f"the file is larger than {size_limit(self._max_bytes)}", reason="file_too_large")
 
     async def _form(self, req: falcon.asgi.Request) -> MultipartForm:
         form = await self._handler.deserialize_async(req.stream, header_text(req, "Content-Type"), None)
@@ -105,7 +105,7 @@ class UploadDesk:
 
     async def _read_form(self, form: MultipartForm, draft: _Draft) -> None:
         async for part in form:
-            name, filename = _names(part)
+            name, filename = part_names(part)
             if name == "file":
                 if draft.writer is not None:
                     raise OrderRefused("the form has two files: order each document by itself", reason="two_files")
@@ -115,7 +115,7 @@ class UploadDesk:
                 )
                 await self._copy(part, draft.writer)
             elif name in FIELDS:
-                draft.fields.setdefault(name, []).append(await _text(part, name))
+                draft.fields.setdefault(name, []).append(await part_text(part, name))
             else:
                 raise OrderRefused(f"unknown field {name[:80]!r}: known are file, {', '.join(sorted(FIELDS))}")
 
@@ -137,7 +137,12 @@ class UploadDesk:
         self._store.delete(path)
 
 
-def _names(part: BodyPart) -> tuple[str, str | None]:
+def part_names(part: BodyPart) -> tuple[str, str | None]:
+    """A part's name and filename.
+
+    Raises:
+        Problem: 400, they are not UTF-8.
+    """
     try:
         name, filename = part.name, part.filename
     except UnicodeDecodeError:
@@ -145,7 +150,12 @@ def _names(part: BodyPart) -> tuple[str, str | None]:
     return name or "", filename
 
 
-async def _text(part: BodyPart, name: str) -> str:
+async def part_text(part: BodyPart, name: str) -> str:
+    """A text field's value.
+
+    Raises:
+        OrderRefused: it is not UTF-8.
+    """
     try:
         return (await part.get_data()).decode()
     except UnicodeDecodeError:

@@ -11,7 +11,6 @@ from typing import Any, Final
 from uuid import uuid4
 
 import falcon.asgi
-import structlog
 
 from domain.clock import Clock
 from domain.messages import Message
@@ -19,15 +18,14 @@ from domain.signatures import BadSignature, verify_lc
 from gateway.bodies import parse_json, read_body
 from gateway.problems import Problem
 from gateway.publisher import Publisher
-from gateway.requests import UUID_TEXT, correlation_id, raw_headers
+from gateway.rejections import Rejections
+from gateway.requests import UUID_TEXT, raw_headers
 from models.tokens import Scope
 
 MAX_EVENT: Final = 1024 * 1024
 """Bytes."""
 MAX_TEXT: Final = 200
 """Characters of an event's text that are passed on (`domain.messages.EventMessage`)."""
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 class LlamaParseWebhook:
@@ -39,8 +37,11 @@ class LlamaParseWebhook:
 
     scopes: Mapping[str, Scope] | None = None
 
-    def __init__(self, secret_keys: Sequence[bytes], publisher: Publisher, clock: Clock) -> None:
+    def __init__(
+        self, secret_keys: Sequence[bytes], publisher: Publisher, clock: Clock, rejections: Rejections
+    ) -> None:
         self._secret_keys, self._publisher, self._clock = secret_keys, publisher, clock
+        self._rejections = rejections
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: str) -> None:
         """204 once the event is safe.
@@ -55,10 +56,10 @@ class LlamaParseWebhook:
         body = await read_body(req, MAX_EVENT)
         try:
             verify_lc(self._secret_keys, job_id, raw_headers(req, b"lc-signature"), body)
-        except BadSignature as error:
-            log.warning("webhook rejected", job_id=job_id, reason=error.reason, correlation_id=correlation_id(req))
+            event = _parse_event(body)
+        except (BadSignature, Problem) as error:
+            self._rejections.note(req, getattr(error, "fault", error.reason), job_id=job_id, body=body)
             raise
-        event = _parse_event(body)
         now_ms = int(self._clock().timestamp() * 1000)
         await self._publisher.send(Message("ingest_result", _payload(job_id, event), str(uuid4()), now_ms))
         resp.status = falcon.HTTP_204

@@ -184,12 +184,14 @@ def judge(reply: Reply, rules: Rules) -> ParsegateError | None:
     """The error that an HTTP status stands for (`domain.errors.refusal`), or None for a 2xx.
 
     A 400, 404 or 422 ends a document for good, so it must be proven to be the provider's own; without that it is an
-    odd answer. So is a 403 after a paid call: filters that read answers block them with one, after the job was made.
+    odd answer. So is a 403, which stops all sending: filters that read requests and answers block them with a page of
+    their own, for what a single document says, and a paid call's after the job was made.
     """
     if 200 <= reply.status < 300:
         return None
     detail = _provider_detail(reply)
-    believed = reply.status in BELIEVED_WITHOUT_PROOF or reply.status >= 500 or (reply.status == 403 and not rules.paid)
+    speaks_json = reply.status == 403 and not rules.paid and _json_of(reply) is not None
+    believed = reply.status in BELIEVED_WITHOUT_PROOF or reply.status >= 500 or speaks_json
     if reply.status < 400 or (detail is None and not believed):
         return rules.odd(f"the status is {reply.status} and the answer is not the provider's", reply.body)
     text = reply.body.decode("utf-8", "replace") if detail is None else detail
@@ -231,13 +233,19 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _provider_detail(reply: Reply) -> str | None:
-    """The provider's words, with the correlation id of a 5xx if there is one; None if the body is not its own."""
+def _json_of(reply: Reply) -> dict[str, object] | None:
+    """The body, if it is a JSON object."""
     try:
         data = json.loads(reply.body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(data, dict):
+    return data if isinstance(data, dict) else None
+
+
+def _provider_detail(reply: Reply) -> str | None:
+    """The provider's words, with the correlation id of a 5xx if there is one; None if the body is not its own."""
+    data = _json_of(reply)
+    if data is None:
         return None
     text = _sentence(data.get("detail"))
     correlation_id = data.get("correlation_id")

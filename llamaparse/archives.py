@@ -53,13 +53,15 @@ def open_archive(content: BinaryIO) -> zipfile.ZipFile:
 
 
 def check_unpacking(archive: zipfile.ZipFile) -> None:
-    """Refuse what is too big unpacked, packed too well to be true, or XML that declares entities.
+    """Refuse what is too big unpacked, packed too well to be true or in a way no Office packs, or declares entities.
 
     Raises:
         DocumentRefused: DOCUMENT_TOO_LARGE or UNSUPPORTED_FILE_TYPE.
     """
     total = 0
     for entry in archive.infolist():
+        if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} or entry.header_offset < 0:
+            raise _broken()
         total += entry.file_size
         xml = _is_xml(entry.filename)
         squeezed = entry.file_size > RATIO_FREE_BYTES and entry.file_size > MAX_RATIO * max(1, entry.compress_size)

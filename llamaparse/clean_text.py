@@ -20,20 +20,22 @@ _SPELLED: Final = str.maketrans(
         "\u2060": None,
         "\ufeff": None,
         "\uf0b7": "\u2022",  # the bullet of the Symbol font
+        **dict.fromkeys("\r\v\f\x85\u2028\u2029", "\n"),
     }
 )
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\ud800-\udfff\ufff9-\ufffb\ufffe\uffff]")
-_BLOCK_START: Final = re.compile(r"(?=#{1,6}(?:\s|$)|>|\+\s|```|~~~|(?:[-=_*]\s*){3,}$)")
+_BLOCK_START: Final = re.compile(r" {0,3}(?=#{1,6}(?:\s|$)|>|\+\s|```|~~~|(?:-+|=+)\s*$|(?:[-_*]\s*){3,}$)")
 
 
 def clean(text: str) -> str:
     """Without control characters, byte-order marks and soft hyphens; ligatures spelled out; lines end in newlines."""
-    return _UNPRINTABLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n").translate(_SPELLED))
+    return _UNPRINTABLE.sub("", text.replace("\r\n", "\n").translate(_SPELLED))
 
 
 def literal_line(line: str) -> str:
     """A line of plain text as Markdown: what would make it a heading, quotation or rule is escaped."""
-    return "\\" + line if _BLOCK_START.match(line) else line
+    sign = _BLOCK_START.match(line)
+    return f"{sign[0]}\\{line[sign.end() :]}" if sign else line
 
 
 def table(rows: list[list[str]]) -> str:

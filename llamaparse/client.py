@@ -72,6 +72,11 @@ class LlamaParseClient:
         """Where the calls go, without a slash at the end: an attempt is settled only there."""
         return self._exchange.base_url
 
+    @property
+    def key_id(self) -> str:
+        """Tells one key from another without telling the key: the first 12 hex digits of its SHA-256."""
+        return self._exchange.key_id
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
 

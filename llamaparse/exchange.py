@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import BinaryIO, Final, cast
 
 import httpx
@@ -139,6 +140,7 @@ class Exchange:
             raise BadSetting("LLAMA_CLOUD_API_KEY is empty or holds a space, a line break or a non-ASCII character")
         self.base_url = _checked_base_url(base_url)
         self._key = api_key
+        self.key_id = sha256(api_key.encode()).hexdigest()[:12]
         self._timeout = httpx.Timeout(
             connect=timeouts.connect_s, read=timeouts.read_s, write=timeouts.write_s, pool=timeouts.pool_s
         )

@@ -1,12 +1,14 @@
 """Word, Excel and PowerPoint documents, with the libraries of the extra ``parsegate[office]``.
 
-A Word document is one page (its pages exist only once it is laid out), a sheet is one, and a slide is one.
+A Word document is one page (its pages exist only once it is laid out), a sheet is one, and a slide is one. Hidden
+sheets and slides are left out, as the provider does unless it is told otherwise.
 """
 
 from __future__ import annotations
 
 import datetime
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final
 
@@ -22,8 +24,9 @@ try:
     import pptx
     from docx.opc.exceptions import OpcError
     from openpyxl.utils.exceptions import CellCoordinatesException, InvalidFileException
-    from pptx.enum.shapes import MSO_SHAPE_TYPE
     from pptx.exc import PythonPptxError
+    from pptx.shapes.group import GroupShape
+    from pptx.shapes.picture import Picture
 except ImportError:
     OFFICE_INSTALLED = False
     _LIBRARY_ERRORS: tuple[type[Exception], ...] = ()
@@ -49,6 +52,7 @@ _SKIPPED: Final = {
     "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback",
     _W + "moveFrom",
     _W + "del",
+    _W + "pPr",  # its tabs are places, not characters
 }
 _INLINE: Final = {_W + "tab": "\t", _W + "br": "\n", _W + "cr": "\n", _W + "noBreakHyphen": "-", _W + "p": "\n"}
 _CONTAINERS: Final = {_W + name for name in ("sdt", "sdtContent", "ins", "moveTo", "customXml", "smartTag")}
@@ -78,9 +82,19 @@ def read_office(content: BinaryIO, kind: FileKind, wanted: Wanted) -> list[Parse
     readers: dict[str, Callable[[BinaryIO, Wanted], list[ParsedPage]]]
     readers = {"docx": _read_docx, "xlsx": _read_xlsx, "pptx": _read_pptx}
     try:
-        return readers[kind](content, wanted)
+        with warnings.catch_warnings():  # where threads undo each other's filters, only this one can stay
+            warnings.filterwarnings("ignore", module=r"openpyxl\.")  # of what it leaves out when writing again
+            return readers[kind](content, wanted)
     except _BROKEN as error:
-        raise DocumentRefused("The Office file is broken and can't be read.", reason="UNSUPPORTED_FILE_TYPE") from error
+        raise _broken() from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _broken() from error  # openpyxl's word for a workbook without a workbook part
+
+
+def _broken() -> DocumentRefused:
+    return DocumentRefused("The Office file is broken and can't be read.", reason="UNSUPPORTED_FILE_TYPE")
 
 
 def _read_docx(content: BinaryIO, wanted: Wanted) -> list[ParsedPage]:
@@ -91,7 +105,7 @@ def _read_docx(content: BinaryIO, wanted: Wanted) -> list[ParsedPage]:
     markdown, text = [], []
     for element in _blocks(document.element.body):
         if element.tag == _W + "tbl":
-            rows = [_table_cells(row) for row in element.iterchildren(_W + "tr")]
+            rows = [_table_cells(row) for row in element.iter(_W + "tr") if _inside(row, "tbl") is element]
             markdown.append(table(rows))
             text.append(plain_table(rows))
         elif content_text := _words(element):
@@ -114,12 +128,17 @@ def _blocks(body: Any) -> Iterator[Any]:
 def _table_cells(row: Any) -> list[str]:
     cells = []
     for cell in row.iter(_W + "tc"):
-        if next(cell.iterancestors(_W + "tr")) is not row:
+        if _inside(cell, "tr") is not row:
             continue  # of a table inside the cell, whose text is in the cell's
         span = cell.find(f"{_W}tcPr/{_W}gridSpan")
         width = int(span.get(_W + "val", "1")) if span is not None else 1
         cells += [_words(cell)] + [""] * (min(width, _MAX_SPAN) - 1)
     return cells
+
+
+def _inside(element: Any, name: str) -> Any:
+    """The nearest element of that name around this one; content controls may stand between them."""
+    return next(element.iterancestors(_W + name), None)
 
 
 def _words(element: Any) -> str:
@@ -165,8 +184,9 @@ def _read_xlsx(content: BinaryIO, wanted: Wanted) -> list[ParsedPage]:
     try:
         budget = MAX_CELLS
         pages = []
-        for number in wanted(len(workbook.worksheets)):
-            sheet = workbook.worksheets[number - 1]
+        sheets = [sheet for sheet in workbook.worksheets if sheet.sheet_state == "visible"]
+        for number in wanted(len(sheets)):
+            sheet = sheets[number - 1]
             rows, used = _sheet_rows(sheet, budget)
             budget -= used
             name = clean(str(sheet.title))
@@ -216,7 +236,7 @@ def _cell_text(value: object) -> str:
 
 
 def _read_pptx(content: BinaryIO, wanted: Wanted) -> list[ParsedPage]:
-    slides = list(pptx.Presentation(content).slides)
+    slides = [slide for slide in pptx.Presentation(content).slides if slide.element.get("show") not in {"0", "false"}]
     return [_read_slide(slides[number - 1], number) for number in wanted(len(slides))]
 
 
@@ -224,21 +244,21 @@ def _read_slide(slide: Any, number: int) -> ParsedPage:
     title = slide.shapes.title
     markdown, text = [], []
     pictures = False
-    waiting = [shape for shape in reversed(slide.shapes) if title is None or shape.shape_id != title.shape_id]
+    waiting = [shape for shape in reversed(slide.shapes) if title is None or shape.element is not title.element]
     waiting += [title] if title is not None else []
     while waiting:
         shape = waiting.pop()
-        if shape.shape_type == MSO_SHAPE_TYPE.GROUP:
+        if isinstance(shape, GroupShape):
             waiting.extend(reversed(shape.shapes))
         elif shape.has_table if hasattr(shape, "has_table") else False:
             rows = [[clean(cell.text) for cell in row.cells] for row in shape.table.rows]
             markdown.append(table(rows))
             text.append(plain_table(rows))
         elif shape.has_text_frame and shape.text_frame.text.strip():
-            mark = "# " if title is not None and shape.shape_id == title.shape_id else ""
+            mark = "# " if shape is title else ""
             markdown.append(_slide_text(shape, mark))
             text.append(clean(shape.text_frame.text).strip())
-        pictures = pictures or shape.shape_type == MSO_SHAPE_TYPE.PICTURE
+        pictures = pictures or isinstance(shape, Picture)
     if pictures and not text:
         return ParsedPage(number, success=False, error=f"Slide {number} has only pictures, which are not read here.")
     return ParsedPage(number, markdown="\n\n".join(markdown), text="\n".join(text))

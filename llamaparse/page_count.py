@@ -5,7 +5,7 @@ above what the size suggests: a whole result then stays below its ceiling, and o
 
 | kind | ceiling |
 | --- | --- |
-| text, CSV, HTML | a page for each 1,500 bytes, and one |
+| text, CSV, HTML | a page for each 1,500 bytes, one for each form feed of a plain text, and one |
 | Word | a page for each 2,000 bytes of its main part's XML, one for each picture, and one |
 | Excel | for each sheet a page and one for each 4,000 bytes of its XML; one for 1,500 bytes of shared text; and one |
 | PowerPoint | its slides, and one |
@@ -48,7 +48,8 @@ _KINDS: Final[dict[FileKind, str]] = {
 }
 _WORD_PICTURE: Final = re.compile(r"word/media/.+")
 _SHEET: Final = re.compile(r"xl/(?:worksheets|chartsheets)/[^/]+\.xml")
-_SLIDE: Final = re.compile(r"ppt/slides/slide\d+\.xml")
+_SLIDE: Final = re.compile(r"ppt/slides/[^/]+\.xml")
+_CHUNK: Final = 1024 * 1024
 
 
 def count_pages(content: BinaryIO, filename: str) -> PageCount:
@@ -74,12 +75,25 @@ def count_pages(content: BinaryIO, filename: str) -> PageCount:
         return PageCount(_unknown_ceiling(size_of(content)), guessed=True, kind=name)
     size = size_of(content)
     if kind in {"html", "csv", "markdown", "text"}:
-        return PageCount(_pages(size, TEXT_PAGE_BYTES) + 1, guessed=True, kind=name)
+        ends = _count_form_feeds(content) if kind == "text" else 0
+        return PageCount(_pages(size, TEXT_PAGE_BYTES) + ends + 1, guessed=True, kind=name)
     return PageCount(_unknown_ceiling(size), guessed=True, kind=name)
+
+
+def not_counted(content: BinaryIO, filename: str) -> PageCount:
+    """The ceiling for a document that could not be counted, by its size alone."""
+    kind = file_kind(content, filename)
+    return PageCount(_unknown_ceiling(size_of(content)), guessed=True, kind=_KINDS.get(kind, "unknown"))
 
 
 def _pages(size: int, page_bytes: int) -> int:
     return -(-size // page_bytes)
+
+
+def _count_form_feeds(content: BinaryIO) -> int:
+    """How many pages a plain text may end by itself."""
+    content.seek(0)
+    return sum(chunk.count(b"\f") for chunk in iter(lambda: content.read(_CHUNK), b""))
 
 
 def _unknown_ceiling(size: int) -> int:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import isfinite
 from statistics import median
 from typing import BinaryIO, Final
 
@@ -29,9 +30,10 @@ OUTLINES: Final = 50
 
 _HYPHEN: Final = "\ufffe"
 """PDFium's mark for a hyphen at a line's end; it leaves out the line break after it."""
-_BROKEN_WORD: Final = re.compile(rf"(\w*){_HYPHEN}(\w*)")
+_BROKEN_WORD: Final = re.compile(rf"(?:(?<!\w)(\w*+)|){_HYPHEN}(\w*)")
 _WORD: Final = re.compile(r"[^\W\d_]{4,}")
 _MAX_WORDS: Final = 50_000
+_FOOT_HEIGHTS: Final = 4
 _BULLET: Final = re.compile(
     r"[\u2022\u2023\u25e6\u25aa\u25ab\u25cf\u25cb\u25a0\u2043\u2219\u00b7\u2013\u2014*-]\s+(?=\S)"
 )
@@ -134,13 +136,33 @@ def _lines(page: pdfium.PdfPage) -> list[_Line]:
         lines = []
         position = 0
         for raw in textpage.get_text_range().split("\r\n"):
-            text = clean(raw.replace(_HYPHEN, "\ue0ff")).replace("\ue0ff", _HYPHEN).strip()
-            if text:
-                lines.append(_measured(textpage, text, position, raw))
-            position += len(raw.encode("utf-16-le", "surrogatepass")) // 2 + 2
+            for part in _parts(textpage, raw, position):
+                text = clean(part.replace(_HYPHEN, "\ue0ff")).replace("\ue0ff", _HYPHEN).strip()
+                if text:
+                    lines.append(_measured(textpage, text, position, part))
+                position += _length(part)
+            position += 2
         return lines
     finally:
         textpage.close()
+
+
+def _parts(textpage: pdfium.PdfTextPage, raw: str, position: int) -> Iterator[str]:
+    """A line, cut where PDFium joined a word that goes on overleaf with the page's foot, too far below to be a line."""
+    part = ""
+    for piece in re.split(f"(?<={_HYPHEN})", raw):
+        before, after = _box(textpage, position - 2), _box(textpage, position)
+        if part and before.bottom - after.bottom > _FOOT_HEIGHTS * (before.top - before.bottom) > 0:
+            yield part
+            part = ""
+        part += piece
+        position += _length(piece)
+    yield part
+
+
+def _length(text: str) -> int:
+    """In PDFium's characters, which are UTF-16's."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _measured(textpage: pdfium.PdfTextPage, text: str, position: int, raw: str) -> _Line:
@@ -150,7 +172,8 @@ def _measured(textpage: pdfium.PdfTextPage, text: str, position: int, raw: str) 
         _box(textpage, visible[index]) for index in (0, len(visible) // 3, 2 * len(visible) // 3, len(visible) - 1)
     )
     height = median(box.top - box.bottom for box in (first, *inner))
-    return _Line(text, first.left, first.bottom, min(first.bottom, last.bottom), height)
+    place = (first.left, first.bottom, min(first.bottom, last.bottom), height)
+    return _Line(text, *(place if all(map(isfinite, place)) else (0.0, 0.0, 0.0, 0.0)))
 
 
 def _box(textpage: pdfium.PdfTextPage, text_index: int) -> pdfium_c.FS_RECTF:
@@ -183,8 +206,8 @@ def _mend_hyphens(lines: list[_Line], words: set[str]) -> list[_Line]:
             words.update(word.lower() for word in _WORD.findall(_BROKEN_WORD.sub(" ", line.text)))
 
     def mended(match: re.Match[str]) -> str:
-        first, second = match[1], match[2]
-        return first + second if (first + second).lower() in words else f"{first}-{second}"
+        first, second = match[1] or "", match[2]
+        return first + second if second and (first + second).lower() in words else f"{first}-{second}"
 
     return [replace(line, text=_BROKEN_WORD.sub(mended, line.text)) for line in lines]
 
@@ -227,13 +250,17 @@ def _body_height(lines: list[_Line]) -> float:
 
 
 def _usual_leading(lines: list[_Line]) -> float:
-    """The distance in points between lines, in the middle; 0 where the page has no two lines below each other."""
+    """The distance in points between lines of a paragraph; 0 where the page has no two lines below each other.
+
+    Nearer to the least than to the middle: a letter or a form has more gaps between paragraphs than inside them.
+    """
     gaps = [gap for above, below in pairwise(lines) if 0 < (gap := above.end_bottom - below.bottom) < 4 * above.height]
-    return median(gaps) if gaps else 0.0
+    return sorted(gaps)[len(gaps) // 4] if gaps else 0.0
 
 
 def _heading_mark(line: _Line, body: float) -> str:
-    if body <= 0 or len(line.text) > _HEADING_CHARS or not any(character.isalpha() for character in line.text):
+    letters = sum(character.isalpha() for character in line.text)
+    if body <= 0 or len(line.text) > _HEADING_CHARS or letters < 2:  # one alone is an initial or a formula's
         return ""
     return next((mark for ratio, mark in _HEADING_RATIOS if line.height >= ratio * body), "")
 

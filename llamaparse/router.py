@@ -14,11 +14,11 @@ class Route(StrEnum):
     LOCAL = "local"
 
 
-def choose(mode: Mode) -> Route:
-    """The route of an attempt that has not been sent."""
-    return Route.LOCAL if mode is Mode.MOCK else Route.PROVIDER
+def choose(mode: Mode, *, is_down: bool = False) -> Route:
+    """The route of an attempt that has not been sent. One that may have been sent never changes its route.
 
-
-def may_fall_back(mode: Mode) -> bool:
-    """Whether the local parser may stand in where the provider is down. Never for an attempt in doubt."""
-    return mode is Mode.HYBRID
+    Args:
+        is_down: the breaker of an endpoint that sending needs is open; the local parser may stand in for it in hybrid
+            mode only.
+    """
+    return Route.LOCAL if mode is Mode.MOCK or (mode is Mode.HYBRID and is_down) else Route.PROVIDER

@@ -4,6 +4,7 @@ httpx's own timeouts start anew with every byte, so a server that drips one byte
 each look-up, connect, TLS handshake, read and write gets at most the smaller of its own timeout and the time left.
 
 Ask for it per request: ``client.get(url, extensions={"deadline_s": 30.0})``; reading the answer's body counts too.
+With ``"least_bytes_per_s": 10_240`` beside it the answer must also come at that pace.
 Built on httpcore's public API: a `ConnectionPool` with a network backend of our own.
 """
 
@@ -34,6 +35,8 @@ Resolver = Callable[[str, int], Sequence[str]]
 
 OPERATIONS: Final = ("connect", "read", "write", "pool")
 PASSED: Final = "the deadline for the whole call has passed"
+GRACE_S: Final = 30.0
+PACE_S: Final = 60.0
 
 _HTTPX_ERRORS: Final[Mapping[type[Exception], type[httpx.TransportError]]] = {
     httpcore.ConnectTimeout: httpx.ConnectTimeout,
@@ -58,6 +61,32 @@ def system_resolver(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
+class Pace:
+    """How fast an answer must come: after `GRACE_S` seconds of waiting for it, in every further `PACE_S` of them.
+
+    The time between reads, in which we are the slow ones, does not count.
+
+    Raises:
+        httpcore.ReadTimeout: it comes slower.
+    """
+
+    def __init__(self, bytes_per_s: float) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._received, self._waited_s, self._judged_s = 0, 0.0, 0.0
+
+    def received(self, size: int, waited_s: float) -> None:
+        """Count what came, and how long it was waited for."""
+        self._received += size
+        self._waited_s += waited_s
+        passed_s = self._waited_s - self._judged_s
+        if not self._judged_s and passed_s >= GRACE_S:
+            self._received, self._judged_s = 0, self._waited_s
+        elif self._judged_s and passed_s >= PACE_S:
+            if self._received < self._bytes_per_s * passed_s:
+                raise httpcore.ReadTimeout(f"the answer comes slower than {self._bytes_per_s:,.0f} bytes a second")
+            self._received, self._judged_s = 0, self._waited_s
+
+
 class TimeLimit(float):
     """A timeout in seconds that knows the moment by which the whole call must be over.
 
@@ -66,10 +95,11 @@ class TimeLimit(float):
     """
 
     deadline: float
+    pace: Pace | None
 
-    def __new__(cls, timeout_s: float, deadline: float) -> TimeLimit:
+    def __new__(cls, timeout_s: float, deadline: float, pace: Pace | None = None) -> TimeLimit:
         limit = super().__new__(cls, timeout_s)
-        limit.deadline = deadline
+        limit.deadline, limit.pace = deadline, pace
         return limit
 
 
@@ -81,8 +111,10 @@ def _limits(request: httpx.Request, clock: MonotonicClock) -> dict[str, float | 
     if deadline_s is None:
         return timeouts
     deadline = clock() + deadline_s
+    least: float | None = request.extensions.get("least_bytes_per_s")
+    pace = None if least is None else Pace(least)
     return {
-        operation: TimeLimit(deadline_s if timeout_s is None else min(timeout_s, deadline_s), deadline)
+        operation: TimeLimit(deadline_s if timeout_s is None else min(timeout_s, deadline_s), deadline, pace)
         for operation, timeout_s in timeouts.items()
     }
 
@@ -104,7 +136,13 @@ class _DeadlineStream(httpcore.NetworkStream):
         self._clock = clock
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _seconds_left(timeout, self._clock, httpcore.ReadTimeout))
+        left = _seconds_left(timeout, self._clock, httpcore.ReadTimeout)
+        if not isinstance(timeout, TimeLimit) or timeout.pace is None:
+            return self._stream.read(max_bytes, left)
+        begun = self._clock()
+        received = self._stream.read(max_bytes, left)
+        timeout.pace.received(len(received), self._clock() - begun)
+        return received
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         # httpcore's own loop gives every partial send the whole timeout anew: a slow reader could stretch it for ever.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 from uuid import uuid4
 
+from domain.clock import format_utc, parse_utc
 from domain.settings import Mode
 from models.database import reading, transaction
 from models.tables import Setting
+
+_T = TypeVar("_T")
 
 CACHE_S: Final = 0.5
 """How long a process may go on with what it last read, in seconds."""
@@ -35,34 +38,100 @@ def set_mode(mode: Mode, configured: Mode, *, who: str, now: datetime) -> None:
     _put("mode", {"mode": mode.value, "over": configured.value}, who, now)
 
 
-def read_mode(configured: Mode) -> ModeNow:
-    """The mode in force: as switched, unless the setting was changed since."""
+def read_mode(configured: Mode, source: str = "setting") -> ModeNow:
+    """The mode in force: as switched, unless the setting was changed since.
+
+    Args:
+        configured: the mode that the settings say.
+        source: where that one comes from.
+    """
     with reading():
         row = Setting.get_or_none(Setting.name == "mode")
     if row is None or row.value["over"] != configured.value:
-        return ModeNow(configured, "setting")
+        return ModeNow(configured, source)
     return ModeNow(Mode(row.value["mode"]), f"switched by {row.changed_by} at {row.changed_at:%Y-%m-%d %H:%M:%S} UTC")
 
 
-class CachedMode:
-    """The mode in force, read from the database at most every `CACHE_S` seconds."""
+class Cached(Generic[_T]):
+    """Something that is read from the database again by whoever asks when `CACHE_S` seconds have passed.
 
-    def __init__(self, configured: Mode, monotonic: Callable[[], float]) -> None:
-        self._configured, self._monotonic = configured, monotonic
-        self._lock = threading.Lock()
-        self._known: tuple[float, Mode] | None = None
+    Args:
+        read: from the database; no lock is held meanwhile, so a slow one holds up nobody else.
+        monotonic: seconds on a clock that never goes back.
+    """
 
-    def __call__(self) -> Mode:
-        """The mode in force.
+    def __init__(self, read: Callable[[], _T], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._read, self._monotonic = read, monotonic
+        self._known: tuple[float, _T] | None = None
+
+    def __call__(self) -> _T:
+        """What is in force.
 
         Raises:
             StoreUnavailable: the database is away.
         """
-        with self._lock:
-            now = self._monotonic()
-            if self._known is None or now - self._known[0] >= CACHE_S:
-                self._known = (now, read_mode(self._configured).mode)
-            return self._known[1]
+        known, now = self._known, self._monotonic()
+        if known is not None and now - known[0] < CACHE_S:
+            return known[1]
+        read = self._read()
+        # What was asked for earlier and took longer does not go over what is newer.
+        if self._known is None or self._known[0] <= now:
+            self._known = (now, read)
+        return read
+
+    def forget(self) -> None:
+        """Read it anew the next time: this process has changed it, or needs it as it is now."""
+        self._known = None
+
+
+class CachedMode(Cached[Mode]):
+    """The mode in force.
+
+    Args:
+        configured: the mode that the settings say.
+    """
+
+    def __init__(
+        self, configured: Mode, monotonic: Callable[[], float], read: Callable[[Mode], ModeNow] = read_mode
+    ) -> None:
+        super().__init__(lambda: read(configured).mode, monotonic)
+
+
+@dataclass(frozen=True)
+class Exhausted:
+    """The provider's account has no credits left (402).
+
+    Args:
+        until: nothing is sent before.
+        said: the provider's words.
+    """
+
+    until: datetime
+    said: str
+
+
+def exhaust_account(until: datetime, said: str, *, now: datetime) -> bool:
+    """Remember that the provider's account has no credits left; False if that was known. Call it in a transaction."""
+    known = read_account()
+    if known is not None and now < known.until:
+        return False
+    _put("account", {"until": format_utc(until), "said": said[:500]}, "provider", now)
+    return True
+
+
+def read_account() -> Exhausted | None:
+    """What the provider last said of its account; it counts until then."""
+    with reading():
+        row = Setting.get_or_none(Setting.name == "account")
+    if row is None:
+        return None
+    return Exhausted(parse_utc(row.value["until"]), str(row.value["said"]))
+
+
+def refill_account() -> bool:
+    """A person says that there are credits again; False if nobody had said otherwise."""
+    with transaction():
+        return bool(Setting.delete().where(Setting.name == "account").execute())
 
 
 def instance_id(now: datetime) -> str:

@@ -14,10 +14,11 @@ EVENTS: Final = "events"
 """The target that stands for the events exchange."""
 
 
-def add_deliveries(job_id: UUID, event_type: str, bodies: dict[str, str], now: datetime) -> Sequence[UUID]:
+def add_deliveries(job_id: UUID | None, event_type: str, bodies: dict[str, str], now: datetime) -> Sequence[UUID]:
     """Make an event due for each target, once. Call it in the transaction that makes the event true.
 
     Args:
+        job_id: None for an event that is about no document; then whoever makes it sees to it that it is made once.
         bodies: target to CloudEvents JSON.
 
     Returns:
@@ -69,3 +70,11 @@ def failed(delivery_id: UUID, error: str, *, now: datetime, due_at: datetime | N
             due_at=due_at,
             given_up_at=now if due_at is None else None,
         ).where(Delivery.delivery_id == delivery_id, Delivery.due_at.is_null(False)).execute()
+
+
+def postpone(delivery_id: UUID, due_at: datetime) -> None:
+    """It was not tried; it is due again at `due_at`."""
+    with transaction():
+        Delivery.update(due_at=due_at).where(
+            Delivery.delivery_id == delivery_id, Delivery.due_at.is_null(False)
+        ).execute()

@@ -1,23 +1,23 @@
-"""Jobs and attempts: every change is a compare-and-set on the state, recorded with who, when and why."""
+"""Jobs: every change is a compare-and-set on the state, recorded with who, when and why."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
-from peewee import IntegrityError, Node
-
 from domain.errors import NotFound, OrderConflict, ParsegateError
-from domain.job_state import ATTEMPT_FINAL, FINAL, AttemptState, JobState, Provenance, may_step
-from domain.money import Millicredits
+from domain.job_state import FINAL, JobState, may_step
 from domain.orders import Order, raw_path
-from models.database import reading, transaction
-from models.tables import Attempt, Document, History, Job
+from models.database import is_postgres, reading, transaction
+from models.prepared import Prepared
+from models.tables import Document, History, Job
 
-UNDER_WAY = tuple(state for state in AttemptState if state not in ATTEMPT_FINAL)
+WAITING: Final = frozenset({JobState.RECEIVED, JobState.DEFERRED})
+"""States in which a job may have a turn in the queue for admission."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,7 @@ def _open_job(order: Order, who: str, now: datetime, due_at: datetime) -> Job:
         options=order.options,
         tags=list(order.tags),
         priority=order.priority,
+        mode=order.mode,
         correlation_id=order.correlation_id or uuid4(),
         callback_url=order.callback_url,
         due_at=due_at,
@@ -106,10 +107,18 @@ def _open_job(order: Order, who: str, now: datetime, due_at: datetime) -> Job:
     return job
 
 
+_BY_ID: Final[Prepared[Job]] = Prepared(
+    lambda job_id: Job.select(Job, Document).join(Document).where(Job.job_id == job_id), Job.job_id
+)
+_LOCK: Final[Prepared[Job]] = Prepared(
+    lambda job_id: Job.select(Job.job_id).where(Job.job_id == job_id).for_update(), Job.job_id
+)
+
+
 def find_job(job_id: UUID) -> Job | None:
     """The job with its document, or None."""
     with reading():
-        return Job.select(Job, Document).join(Document).where(Job.job_id == job_id).get_or_none()
+        return _BY_ID.first(job_id)
 
 
 def get_job(job_id: UUID) -> Job:
@@ -122,6 +131,21 @@ def get_job(job_id: UUID) -> Job:
     if job is None:
         raise NotFound(f"there is no job {job_id}")
     return job
+
+
+@contextmanager
+def owning(job_id: UUID) -> Iterator[Job]:
+    """A transaction that holds the job's row: all that belongs to the job is changed under this lock, and after it.
+
+    Locks are taken in one order (job, attempt, windows), so that nobody waits in a circle.
+
+    Raises:
+        NotFound: there is no such job.
+    """
+    with transaction():
+        if is_postgres():
+            _LOCK.rows(job_id)
+        yield get_job(job_id)
 
 
 def record_content(job: Job, content: Content, *, due_at: datetime) -> None:
@@ -160,6 +184,8 @@ def step(
     if (due_at is None) != (after in FINAL):
         raise ValueError(f"{after} and due_at={due_at} don't go together")
     finished = now if after in FINAL else None
+    if after not in WAITING:
+        changes |= {"turn": None, "waits_for": None, "twin_of": None}
     with transaction():
         moved = (
             Job.update(state=after, due_at=due_at, updated_at=now, finished_at=finished, tries=0, **changes)
@@ -168,6 +194,9 @@ def step(
         )
         if moved:
             record(job_id, before, after, who=who, why=why, at=now)
+            if after in FINAL or after in WAITING:
+                # Whoever waits for the same work to be done is due: it is done, or somebody else must do it.
+                Job.update(due_at=now, twin_of=None).where(Job.twin_of == job_id).execute()
     return bool(moved)
 
 
@@ -201,89 +230,6 @@ def postpone(job: Job, due_at: datetime, *, message: str | None = None, counts: 
         Job.update(**changes).where(Job.job_id == job.job_id, Job.state == job.state).execute()
 
 
-def open_attempt(job: Job, *, provenance: Provenance, estimate: Millicredits, now: datetime) -> Attempt | None:
-    """The job's next attempt; None if one is under way. Call it inside the transaction that needs it."""
-    try:
-        with transaction():
-            number = Attempt.select().where(Attempt.job == job.job_id).count() + 1
-            attempt: Attempt = Attempt.create(
-                attempt_id=uuid4(),
-                job=job.job_id,
-                number=number,
-                state=AttemptState.OPEN,
-                provenance=provenance,
-                estimate=estimate,
-                created_at=now,
-            )
-    except IntegrityError:
-        return None
-    record(job.job_id, None, AttemptState.OPEN, who="parsegate", why="opened", at=now, attempt_id=attempt.attempt_id)
-    return attempt
-
-
-def attempt_under_way(job_id: UUID) -> Attempt | None:
-    """The job's attempt that has not ended, if there is one."""
-    with reading():
-        return Attempt.get_or_none(Attempt.job == job_id, Attempt.state.in_(UNDER_WAY))
-
-
-def get_attempt(attempt_id: UUID) -> Attempt:
-    """The attempt.
-
-    Raises:
-        NotFound: there is no such attempt.
-    """
-    with reading():
-        attempt = Attempt.get_or_none(Attempt.attempt_id == attempt_id)
-    if attempt is None:
-        raise NotFound(f"there is no attempt {attempt_id}")
-    return attempt
-
-
-def unsettled_attempts(job_id: UUID) -> Sequence[Attempt]:
-    """The job's attempts that ended but whose cost the provider has not told."""
-    with reading():
-        return list(Attempt.select().where(Attempt.job == job_id, Attempt.due_at.is_null(False)))
-
-
-def step_attempt(
-    attempt: Attempt, before: AttemptState, after: AttemptState, *, why: str, now: datetime, **changes: Any
-) -> bool:
-    """Take an attempt from `before` to `after`, if it is still there. A closed attempt never reopens."""
-    if before in ATTEMPT_FINAL:
-        raise ValueError(f"attempt {attempt.attempt_id} ended as {before} and can't become {after}")
-    with transaction():
-        moved = (
-            Attempt.update(state=after, **changes)
-            .where(Attempt.attempt_id == attempt.attempt_id, Attempt.state == before)
-            .execute()
-        )
-        if moved:
-            record(attempt.job_id, before, after, who="parsegate", why=why, at=now, attempt_id=attempt.attempt_id)
-    return bool(moved)
-
-
-def set_attempt(attempt: Attempt, **changes: Any) -> None:
-    """Set columns of an attempt that has not been settled."""
-    with transaction():
-        Attempt.update(**changes).where(
-            Attempt.attempt_id == attempt.attempt_id, Attempt.settled_at.is_null()
-        ).execute()
-
-
-def settle(attempt: Attempt, billed: Millicredits, *, now: datetime) -> bool:
-    """Record what the provider billed for an attempt, once; it is added to its job's cost."""
-    with transaction():
-        settled = (
-            Attempt.update(billed=billed, settled_at=now, due_at=None)
-            .where(Attempt.attempt_id == attempt.attempt_id, Attempt.settled_at.is_null())
-            .execute()
-        )
-        if settled:
-            Job.update(cost=Job.cost + billed).where(Job.job_id == attempt.job_id).execute()
-    return bool(settled)
-
-
 def record(
     job_id: UUID, before: str | None, after: str, *, who: str, why: str, at: datetime, attempt_id: UUID | None = None
 ) -> None:
@@ -297,9 +243,3 @@ def history(job_id: UUID) -> Sequence[History]:
     """A job's transitions, oldest first."""
     with reading():
         return list(History.select().where(History.job_id == job_id).order_by(History.history_id))
-
-
-def find_attempts(where: Node) -> Sequence[Attempt]:
-    """Attempts that match, oldest first."""
-    with reading():
-        return list(Attempt.select().where(where).order_by(Attempt.created_at))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, BinaryIO, Final, cast
 from uuid import uuid4
@@ -13,10 +14,14 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from domain.errors import BadSetting, NotFound, OrderRefused, StoreUnavailable
+from domain.orders import size_limit
 from models.jobs import Content
 
 CHUNK: Final = 256 * 1024
 """Bytes moved at a time."""
+STAGING: Final = "staging"
+"""Where files lie until they are whole."""
+LEFTOVER_S: Final = 24 * 3600.0
 
 
 class Store:
@@ -67,7 +72,27 @@ class Store:
 
     def new_writer(self, path: str, *, max_bytes: int | None = None, allow_empty: bool = False) -> Writer:
         """A writer that the caller ends with `commit` and then `discard`, or `discard` alone."""
-        return Writer(self._files, f"{self._root}/{path}", self._local, max_bytes, allow_empty)
+        part = f"{self._root}/{STAGING}/{uuid4().hex}.part" if self._local else None
+        return Writer(self._files, f"{self._root}/{path}", part, max_bytes, allow_empty)
+
+    def tidy(self, now: datetime) -> int:
+        """Remove what writes and uploads that were cut off have left in `staging`, once it is a day old.
+
+        Raises:
+            StoreUnavailable: it can't be removed now.
+        """
+        folder, removed = f"{self._root}/{STAGING}", 0
+        if not self._local or not os.path.isdir(folder):
+            return 0
+        try:
+            with os.scandir(folder) as found:
+                for entry in found:
+                    if now.timestamp() - entry.stat().st_mtime > LEFTOVER_S:
+                        os.unlink(entry.path)
+                        removed += 1
+        except OSError as error:
+            raise StoreUnavailable(f"the store can't be cleaned up now: {error.strerror or error}") from error
+        return removed
 
     @contextmanager
     def open(self, path: str) -> Iterator[BinaryIO]:
@@ -100,11 +125,12 @@ class Store:
         """
         old, new = f"{self._root}/{source}", f"{self._root}/{target}"
         try:
-            self._files.makedirs(os.path.dirname(new), exist_ok=True)
             if self._local:
+                os.makedirs(os.path.dirname(new), mode=0o700, exist_ok=True)
                 os.replace(old, new)
                 _sync_folder(os.path.dirname(new))
             else:
+                self._files.makedirs(os.path.dirname(new), exist_ok=True)
                 self._files.mv(old, new)
         except FileNotFoundError:
             raise NotFound(f"the store has no {source}") from None
@@ -132,15 +158,20 @@ class Store:
 class Writer:
     """A file being written; nobody sees it before `commit`."""
 
-    def __init__(self, files: Any, path: str, local: bool, max_bytes: int | None, allow_empty: bool) -> None:
-        self._files, self._path, self._local = files, path, local
+    def __init__(self, files: Any, path: str, part: str | None, max_bytes: int | None, allow_empty: bool) -> None:
+        self._files, self._path, self._part = files, path, part
         self._max_bytes, self._allow_empty = max_bytes, allow_empty
+        self._file: Any
         self._hash, self._size = sha256(), 0
-        self._part: str | None = f"{path}.{uuid4().hex}.part" if local else None
         try:
-            files.makedirs(os.path.dirname(path), exist_ok=True)
-            # Elsewhere than on a local disk a file appears when it is closed, as a whole.
-            self._file = files.open(self._part, "wb") if local else files.open(path, "wb", autocommit=False)
+            if part is None:
+                files.makedirs(os.path.dirname(path), exist_ok=True)
+                # Elsewhere than on a local disk a file appears when it is closed, as a whole.
+                self._file = files.open(path, "wb", autocommit=False)
+            else:
+                for folder in (os.path.dirname(path), os.path.dirname(part)):
+                    os.makedirs(folder, mode=0o700, exist_ok=True)
+                self._file = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
         except OSError as error:
             raise StoreUnavailable(f"the store can't be written now: {error.strerror or error}") from error
 
@@ -163,7 +194,7 @@ class Writer:
         """
         self._size += len(chunk)
         if self._max_bytes is not None and self._size > self._max_bytes:
-            raise OrderRefused(f"the file is larger than {self._max_bytes} bytes", reason="file_too_large")
+            raise OrderRefused(f"the file is larger than {size_limit(self._max_bytes)}", reason="file_too_large")
         self._hash.update(chunk)
         try:
             self._file.write(chunk)
@@ -199,11 +230,14 @@ class Writer:
         if self._file.closed and self._part is None:
             return
         try:
-            self._file.close()
-            if self._part is not None:
-                os.unlink(self._part)
-            else:
+            if self._part is None:
+                self._file.close()
                 self._file.discard()
+            else:
+                # Closing writes what is buffered, which a full disk refuses; the part goes all the same.
+                with suppress(OSError):
+                    self._file.close()
+                os.unlink(self._part)
         except OSError as error:
             raise StoreUnavailable(f"the store can't be cleaned up now: {error.strerror or error}") from error
         self._part = None

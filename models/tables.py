@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
 from uuid import UUID
 
 from peewee import (
     BigAutoField,
     BigIntegerField,
     BooleanField,
+    CompositeKey,
     ForeignKeyField,
     IntegerField,
     JSONField,
@@ -38,7 +40,13 @@ class Document(Base):
 
 
 class Job(Base):
-    """One order to parse a document. `due_at` is set in every state that is not final."""
+    """One order to parse a document. `due_at` is set in every state that is not final.
+
+    `pages` is what was priced; `parsed_pages` what the result has. `turn` is its place among those that wait to be
+    admitted (`models.admission`), and `waits_for` the budget that it waits for. `mode` is the order's own, if it named
+    one. `work_key` is equal for the same work (`domain.reuse`), `twin_of` the job that does it now, and `reused_from`
+    the one whose result this is a copy of; `redoes` the one whose mock result this replaces.
+    """
 
     document_id: UUID
     job_id = UUIDField(primary_key=True)
@@ -66,13 +74,23 @@ class Job(Base):
     created_at = UtcField()
     updated_at = UtcField()
     finished_at = OptionalUtcField()
+    turn = BigIntegerField(null=True)
+    waits_for = TextField(null=True)
+    parsed_pages = IntegerField(null=True)
+    mode = TextField(null=True)
+    work_key = TextField(null=True)
+    twin_of = UUIDField(null=True)
+    reused_from = UUIDField(null=True)
+    redoes = UUIDField(null=True)
 
 
 class Attempt(Base):
     """One try to have a job's document parsed. It outlives its job's end until it is settled.
 
     `base_url` and `project_id` say where it went: it is looked for and settled only there. `provider_date` is the
-    provider's own time shortly before the paid call. `due_at` is set while money is open.
+    provider's own time shortly before the paid call. `due_at` is set while money is open. `page_price` is in
+    millicredits; `assumed` marks one that was settled at its estimate because the provider never told; `key_id` says
+    which API key it was sent with.
     """
 
     job_id: UUID
@@ -93,6 +111,9 @@ class Attempt(Base):
     due_at = OptionalUtcField()
     created_at = UtcField()
     settled_at = OptionalUtcField()
+    assumed = BooleanField(default=False)
+    page_price = BigIntegerField(null=True)
+    key_id = TextField(null=True)
 
 
 class Result(Base):
@@ -116,9 +137,9 @@ class Result(Base):
 class Delivery(Base):
     """One event for one receiver: the events exchange (`target` is ``events``) or a callback URL."""
 
-    job_id: UUID
+    job_id: UUID | None
     delivery_id = UUIDField(primary_key=True)
-    job = ForeignKeyField(Job, column_name="job_id", on_delete="RESTRICT")
+    job = ForeignKeyField(Job, column_name="job_id", on_delete="RESTRICT", null=True)
     event_type = TextField()
     target = TextField()
     body = TextField()
@@ -165,4 +186,163 @@ class History(Base):
     at = UtcField()
 
 
-TABLES = (Document, Job, Attempt, Result, Delivery, Setting, Token, History)
+class Budget(Base):
+    """A limit in force, millicredits a window; NULL is unlimited. `budget` is a `domain.budgets.BudgetKey` as text.
+
+    `usd` is the limit as it was written, if that was in dollars. `extra` is granted on top until `extra_until`.
+    `configured` is the setting that it was last taken from.
+    """
+
+    budget = TextField(primary_key=True)
+    amount = BigIntegerField(null=True)
+    usd = TextField(null=True)
+    extra = BigIntegerField(default=0)
+    extra_until = OptionalUtcField()
+    configured = TextField(null=True)
+    changed_at = UtcField()
+    changed_by = TextField()
+
+
+class BudgetWindow(Base):
+    """One day or month of a budget: its limit, and what is held and spent in it, millicredits.
+
+    `fired` is the highest threshold, in percent, that was told of; `exhausted_at` is when the first document did not
+    fit.
+    """
+
+    budget = TextField()
+    window_name = TextField()
+    amount = BigIntegerField(null=True)
+    extra = BigIntegerField(default=0)
+    extra_until = OptionalUtcField()
+    reserved = BigIntegerField(default=0)
+    spent = BigIntegerField(default=0)
+    fired = IntegerField(default=0)
+    exhausted_at = OptionalUtcField()
+
+    class Meta:
+        primary_key = CompositeKey("budget", "window_name")
+
+
+class LedgerEntry(Base):
+    """Why a balance is what it is. Only ever added to; the rules stand in the schema too."""
+
+    attempt_id: UUID
+    entry_id = BigAutoField()
+    attempt = ForeignKeyField(Attempt, column_name="attempt_id", on_delete="RESTRICT")
+    budget = TextField()
+    window_name = TextField()
+    kind = TextField()
+    amount = BigIntegerField()
+    reserved_change = BigIntegerField()
+    spent_change = BigIntegerField()
+    reserved_after = BigIntegerField()
+    spent_after = BigIntegerField()
+    limit_then = BigIntegerField(null=True)
+    closes = BigIntegerField(null=True)
+    follows = BigIntegerField(null=True)
+    carried = BooleanField(default=False)
+    drift = BooleanField(default=False)
+    at = UtcField()
+    why = TextField()
+
+
+class Drift(Base):
+    """What the provider billed otherwise than was priced, until it is explained; at `due_at` the provider is asked."""
+
+    attempt_id: UUID
+    drift_id = BigAutoField()
+    attempt = ForeignKeyField(Attempt, column_name="attempt_id", on_delete="RESTRICT")
+    kind = TextField()
+    priced = BigIntegerField()
+    billed = BigIntegerField(null=True)
+    at = UtcField()
+    tries = IntegerField(default=0)
+    due_at = OptionalUtcField()
+    explained_at = OptionalUtcField()
+    explanation = TextField(null=True)
+    explained_by = TextField(null=True)
+
+
+EVERYBODY: Final = ""
+"""Stands for all tenants; a tenant's name is never empty."""
+
+
+class TenantTurn(Base):
+    """The last turn that a tenant's documents of a priority were given; of `EVERYBODY`, the last one admitted."""
+
+    priority = IntegerField()
+    tenant = TextField()
+    turn = BigIntegerField()
+
+    class Meta:
+        primary_key = CompositeKey("priority", "tenant")
+
+
+class Slot(Base):
+    """One call to the provider: promised for `at`, then used, then ended. `holder` is whoever the slot belongs to."""
+
+    slot_id = BigAutoField()
+    route = TextField()
+    holder = UUIDField()
+    job_id = UUIDField(null=True)
+    at = UtcField()
+    why = TextField(default="")
+    used_at = OptionalUtcField()
+    done_at = OptionalUtcField()
+    outcome = TextField(null=True)
+
+
+class Pace(Base):
+    """What is set and learned for a route, for all of them by the hour, and for the documents in flight.
+
+    `override` is what was set while running. `ceiling`, `cut_at`, `proven` and `window_s` are `domain.pace.Learned`;
+    `broken_at` and what follows `domain.breaker.Breaker`, with the slot of its last probe.
+    """
+
+    name = TextField(primary_key=True)
+    override = TextField(null=True)
+    changed_at = OptionalUtcField()
+    changed_by = TextField(null=True)
+    ceiling = IntegerField(null=True)
+    cut_at = OptionalUtcField()
+    proven = IntegerField(null=True)
+    window_s = IntegerField(null=True)
+    hold_until = OptionalUtcField()
+    seen_at = OptionalUtcField()
+    broken_at = OptionalUtcField()
+    probe_at = OptionalUtcField()
+    probe = BigIntegerField(null=True)
+    openings = IntegerField(default=0)
+    broken_why = TextField(default="")
+    recovered_at = OptionalUtcField()
+    refused_key = TextField(null=True)
+
+
+class RejectedWebhook(Base):
+    """A webhook that was not let in, or that changed nothing. `said` is what is known of a signed one."""
+
+    rejection_id = BigAutoField()
+    at = UtcField()
+    route = TextField()
+    reason = TextField()
+    job_id = TextField(null=True)
+    headers = JSONField()
+    said = JSONField()
+    body_sha256 = TextField(null=True)
+    body_bytes = BigIntegerField(null=True)
+
+
+class RejectionCount(Base):
+    """How many webhooks were rejected for a reason, since the beginning."""
+
+    reason = TextField(primary_key=True)
+    count = BigIntegerField()
+
+
+TABLES = (
+    *(Document, Job, Attempt, Result, Delivery, Setting, Token, History),
+    *(Budget, BudgetWindow, LedgerEntry, Drift, TenantTurn),
+    *(Slot, Pace),
+    *(RejectedWebhook, RejectionCount),
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -11,6 +12,9 @@ from typing import Final
 import click
 
 from domain.errors import ParsegateError
+
+UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What goes wrong with standard output and no place else: files and sockets are guarded where they are used."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,19 @@ COMMANDS: Final = {
     "clock": Lazy("parsegate.commands.run", "clock", "The clock alone."),
     "simulator": Lazy("parsegate.commands.run", "simulator", "A LlamaCloud-compatible server to try things on."),
     "submit": Lazy("parsegate.commands.client", "submit", "Order documents to be parsed."),
+    "quote": Lazy("parsegate.commands.money", "quote", "What documents would cost, before anything is sent."),
     "jobs": Lazy("parsegate.commands.client", "jobs", "Look at jobs."),
     "result": Lazy("parsegate.commands.client", "result", "Print a job's result."),
+    "budget": Lazy("parsegate.commands.money", "budget", "Show or set what may be spent."),
+    "usage": Lazy("parsegate.commands.money", "usage", "What has been spent, by day, tenant, user, tag, tier."),
+    "drifts": Lazy("parsegate.commands.drifts", "drifts", "Bills that are not what was priced."),
+    "limits": Lazy("parsegate.commands.limits", "limits", "Show or set the provider's pace."),
     "mode": Lazy("parsegate.commands.client", "mode", "Show or switch who parses: real, mock, hybrid."),
+    "webhooks": Lazy("parsegate.commands.webhooks", "webhooks", "Look at webhooks that were not let in."),
     "token": Lazy("parsegate.commands.operate", "token", "Make, list and revoke bearer tokens."),
     "secrets": Lazy("parsegate.commands.operate", "secrets", "Show a job's webhook secret."),
     "db": Lazy("parsegate.commands.operate", "db", "Bring the database's schema up to date."),
-    "doctor": Lazy("parsegate.commands.operate", "doctor", "Check settings and dependencies."),
+    "doctor": Lazy("parsegate.commands.doctor", "doctor", "Check settings and dependencies."),
 }
 
 
@@ -78,13 +88,15 @@ def main() -> None:
     """
     try:
         status = cli.main(standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(2)
     except click.UsageError as error:
         hint = f" ('{error.ctx.command_path} --help' tells more)" if error.ctx is not None else ""
-        _say(f"{error.format_message()}{hint}")
+        # Click lists choices on lines of their own.
+        _say(f"{' '.join(error.format_message().split())}{hint}")
         sys.exit(2)
     except click.ClickException as error:
         _say(error.format_message())
@@ -97,13 +109,22 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         # The reader of our output has gone; nothing is to be said to nobody.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         sys.exit(1)
     except Exception as error:
         if os.environ.get("PARSEGATE_DEBUG"):
             raise
-        _say(f"unexpected {type(error).__name__}: {error} (PARSEGATE_DEBUG=1 shows where)")
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            _give_up_output()
+            _say(f"what there is to say can't be written: {error.strerror}")
+        else:
+            _say(f"unexpected {type(error).__name__}: {error} (PARSEGATE_DEBUG=1 shows where)")
         sys.exit(1)
+
+
+def _give_up_output() -> None:
+    """Let what is still in the buffer go nowhere: Python writes it once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(text: str) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
-from domain.errors import OrderRefused, StoreUnavailable
+from domain.errors import BadSetting, OrderRefused, StoreUnavailable
 from domain.settings import Settings
 from models.tokens import Scope, create_token, find_bearer, revoke_token
 
@@ -31,14 +33,34 @@ def with_secret_key(settings: Settings) -> Settings:
     path = settings.data_dir / SECRET_KEY_FILE
     if not path.exists():
         write_private(path, secrets.token_hex(32))
-    return settings.model_copy(update={"secret_key": (SecretStr(path.read_text().strip()),)})
+    return settings.model_copy(update={"secret_key": (SecretStr(read_secret_key(path)),)})
+
+
+def read_secret_key(path: Path) -> str:
+    """The secret key that a file has, 64 hex digits.
+
+    Raises:
+        BadSetting: it has something else, or can't be read.
+    """
+    try:
+        key = path.read_text().strip()
+    except OSError as error:
+        raise BadSetting(f"the secret key {path} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        key = ""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", key):
+        raise BadSetting(
+            f"the secret key {path} is broken (it must be 64 hex digits): bring it back, or delete it and a new one is"
+            " made at the next start of 'parsegate up'"
+        )
+    return key.lower()
 
 
 def ensure_admin_token(data_dir: Path, now: datetime) -> str:
     """The data folder's admin token, made on its first start (mode 0600)."""
     path = data_dir / TOKEN_FILE
     if path.exists():
-        token = path.read_text().strip()
+        token = read_line(path) or ""
         if find_bearer(token, now) is not None:
             return token
     try:
@@ -51,6 +73,28 @@ def ensure_admin_token(data_dir: Path, now: datetime) -> str:
     return token
 
 
+def check_database_file(url: str) -> None:
+    """Refuse to look into a SQLite database that is not there, since opening it would make it.
+
+    Raises:
+        BadSetting: there is none; says how to get one.
+    """
+    path = Path(unquote(urlsplit(url).path)[1:])
+    if url.startswith("sqlite:") and not path.exists():
+        raise BadSetting(
+            f"there is no database {path}: work in the folder where 'parsegate up' runs, set PARSEGATE_DATA_DIR, or "
+            "make one with 'parsegate db migrate'"
+        )
+
+
+def read_line(path: Path) -> str | None:
+    """What a small file of the data folder says; None if it can't be read."""
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 @contextlib.contextmanager
 def sole_use(data_dir: Path) -> Iterator[None]:
     """Hold the data folder: an embedded installation is one process.
@@ -60,7 +104,7 @@ def sole_use(data_dir: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             held = stack.enter_context((data_dir / LOCK_FILE).open("w"))
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -78,7 +122,7 @@ def write_private(path: Path, text: str) -> None:
     """
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as opened:
             opened.write(text + "\n")

@@ -14,6 +14,7 @@ import uvicorn
 import uvloop
 
 from domain.errors import ParsegateError, StoreUnavailable
+from parsegate.connections import Patience, protocol_with, usual_patience
 
 STOP_S: Final = 10
 
@@ -54,6 +55,7 @@ class ServerThread:
         app: the ASGI app.
         listening: a bound socket; it is closed at the end.
         before, after: run in the same loop before the first and after the last request.
+        patience: with slow senders; by default as `usual_patience` says.
     """
 
     def __init__(
@@ -63,11 +65,12 @@ class ServerThread:
         *,
         before: Callable[[], Awaitable[None]],
         after: Callable[[], Awaitable[None]],
+        patience: Patience | None = None,
     ) -> None:
         config = uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=protocol_with(patience or usual_patience()),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from types import FrameType
 from typing import Final
 
 import dramatiq
@@ -21,6 +18,7 @@ from actors.boot import (
     build_services,
     check_start,
     close_services,
+    configure_budget,
     database_url,
     open_state,
     probe,
@@ -33,9 +31,12 @@ from actors.declare import declare_actors
 from actors.doubt import recover
 from actors.middleware.correlation import Correlation
 from actors.middleware.outcome import Outcome
+from actors.middleware.rate_limit import RateLimit
+from actors.poison import unexpected
 from actors.services import Services
 from domain.clock import Clock
 from domain.errors import BadSetting, StoreUnavailable
+from domain.servers import place
 from domain.settings import Settings
 from gateway.app import Dependencies, create_app
 from gateway.publisher import AmqpPublisher, EmbeddedPublisher, Publisher
@@ -44,6 +45,7 @@ from models.database import CLOCK_CHECK_S, DatabaseClock, close_connection, open
 from models.migrations import migrate
 from models.store import Store
 from parsegate.data_folder import URL_FILE, ensure_admin_token, sole_use, with_secret_key, write_private
+from parsegate.parts import Part, Running, running_thread
 from parsegate.server import ServerThread, bind
 
 POOL_THREADS: Final = 8
@@ -57,14 +59,14 @@ SIMULATOR_BUDGET_USD: Final = Decimal(10)
 @contextlib.contextmanager
 def running_up(
     settings: Settings, host: str, port: int, simulator: SimulatorSettings | None = None
-) -> Iterator[ServerThread]:
+) -> Iterator[Running]:
     """Gateway, workers and clock in this process, over RabbitMQ and PostgreSQL if they are set, else embedded.
 
     Args:
         simulator: also run the provider's stand-in, and use it.
 
     Raises:
-        BadSetting, StoreUnavailable, WrongSchema: with one sentence that says what to do.
+        Misconfigured, StoreUnavailable: with one sentence that says what to do.
     """
     with contextlib.ExitStack() as stack:
         listening = bind(host, port)
@@ -77,54 +79,67 @@ def running_up(
             stack.enter_context(sole_use(settings.data_dir))
         _migrate(settings)
         if settings.amqp_url is None:
-            gateway = stack.enter_context(_embedded(settings, listening))
+            running = stack.enter_context(_embedded(settings, listening))
         else:
-            stack.enter_context(running_worker(settings))
+            clock = stack.enter_context(running_worker(settings))
             gateway = stack.enter_context(running_gateway(settings, listening))
-        ensure_admin_token(settings.data_dir, DatabaseClock(time.monotonic)())
-        write_private(settings.data_dir / URL_FILE, gateway.url)
-        yield gateway
+            running = Running(gateway.url, (clock, *gateway.parts))
+        ensure_admin_token(settings.data_dir, DatabaseClock()())
+        write_private(settings.data_dir / URL_FILE, running.url)
+        yield running
 
 
 def _migrate(settings: Settings) -> None:
-    open_database(database_url(settings))
-    wait_for("the database", migrate, settings.start_wait_seconds)
+    url = database_url(settings)
+    open_database(url)
+    wait_for(f"the database at {place(url)}", migrate, settings.start_wait_seconds)
     close_connection()
 
 
 @contextlib.contextmanager
-def _embedded(settings: Settings, listening: socket.socket) -> Iterator[ServerThread]:
+def _embedded(settings: Settings, listening: socket.socket) -> Iterator[Running]:
     """SQLite and the in-process broker."""
     with contextlib.ExitStack() as stack:
         broker = EmbeddedBroker(middleware=[])
         services = build_services(settings, send=broker.send, emit=None)
         stack.callback(close_services, services)
-        for middleware in (Correlation(), Outcome(lambda: probe(services))):
+        outcome = Outcome(lambda: probe(services), lambda said, error: unexpected(services, said, error))
+        for middleware in (Correlation(), outcome, RateLimit(lambda: services)):
             broker.add_middleware(middleware)
         declare_actors(broker, lambda: services)
         recover(services)
         worker = dramatiq.Worker(broker, worker_threads=WORKER_THREADS, worker_timeout=100)
         worker.start()
         stack.callback(worker.stop, STOP_MS)
-        stack.enter_context(running_clock(services))
+        clock = stack.enter_context(running_clock(services))
         pool = stack.enter_context(_pool())
         publisher = EmbeddedPublisher(broker.send, pool, services.clock)
-        yield stack.enter_context(_serving(settings, publisher, pool, listening))
+        gateway = stack.enter_context(_serving(settings, publisher, pool, listening))
+        yield Running(gateway.url, (clock, *gateway.parts))
 
 
 @contextlib.contextmanager
-def running_gateway(settings: Settings, listening: socket.socket) -> Iterator[ServerThread]:
-    """The gateway over RabbitMQ. The database is open."""
-    publisher = AmqpPublisher(settings.amqp_url_with_vhost())
+def running_gateway(settings: Settings, listening: socket.socket) -> Iterator[Running]:
+    """The gateway over RabbitMQ, which is waited for. The database is open.
+
+    Raises:
+        StoreUnavailable: RabbitMQ did not come in time.
+        Misconfigured: it refuses us.
+    """
+    configure_budget(settings, DatabaseClock()())
+    url = settings.amqp_url_with_vhost()
+    publisher = AmqpPublisher(url)
+    keeper = Part("the gateway's connection to RabbitMQ", lambda: publisher.is_running)
     with _pool() as pool, _serving(settings, publisher, pool, listening) as gateway:
-        yield gateway
+        wait_for(f"RabbitMQ at {place(url)}", publisher.check, settings.start_wait_seconds)
+        yield Running(gateway.url, (*gateway.parts, keeper))
 
 
 @contextlib.contextmanager
 def _serving(
     settings: Settings, publisher: Publisher, pool: ThreadPoolExecutor, listening: socket.socket
-) -> Iterator[ServerThread]:
-    with _ticking_clock() as clock:
+) -> Iterator[Running]:
+    with _ticking_clock() as (clock, ticking):
         dependencies = Dependencies(
             settings=settings,
             publisher=publisher,
@@ -136,29 +151,24 @@ def _serving(
         gateway = ServerThread(create_app(dependencies), listening, before=publisher.start, after=publisher.stop)
         gateway.start()
         try:
-            yield gateway
+            yield Running(gateway.url, (Part("the gateway", lambda: gateway.is_running), ticking))
         finally:
             gateway.stop()
+            dependencies.parsers.close()
 
 
 @contextlib.contextmanager
-def _ticking_clock() -> Iterator[Clock]:
+def _ticking_clock() -> Iterator[tuple[Clock, Part]]:
     """The database's time for an event loop: a thread asks the database, the loop never waits for it."""
-    clock, stop = DatabaseClock(time.monotonic), threading.Event()
+    clock = DatabaseClock()
     clock.refresh()
 
-    def run() -> None:
+    def run(stop: threading.Event) -> None:
         while not stop.wait(CLOCK_CHECK_S):
             clock.refresh()
-        close_connection()
 
-    thread = threading.Thread(target=run, name="database time")
-    thread.start()
-    try:
-        yield clock.steady
-    finally:
-        stop.set()
-        thread.join()
+    with running_thread("the database's time", run) as part:
+        yield clock.steady, part
 
 
 @contextlib.contextmanager
@@ -181,35 +191,24 @@ def _leave(barrier: threading.Barrier) -> None:
 
 
 @contextlib.contextmanager
-def running_worker(settings: Settings) -> Iterator[Services]:
+def running_worker(settings: Settings) -> Iterator[Part]:
     """Worker threads and a clock in this process, over RabbitMQ."""
     services = actors.boot.start(actors.broker, settings)
     worker = dramatiq.Worker(actors.broker, worker_threads=WORKER_THREADS)
     worker.start()
     try:
-        with running_clock(services):
-            yield services
+        with running_clock(services) as part:
+            yield part
     finally:
         worker.stop(STOP_MS)
         actors.broker.close()
 
 
 @contextlib.contextmanager
-def running_clock(services: Services) -> Iterator[None]:
+def running_clock(services: Services) -> Iterator[Part]:
     """The clock in a thread."""
-    stop = threading.Event()
-
-    def run() -> None:
-        run_clock(services, stop)
-        close_connection()
-
-    thread = threading.Thread(target=run, name="clock")
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    with running_thread("the clock", lambda stop: run_clock(services, stop)) as part:
+        yield part
 
 
 @contextlib.contextmanager
@@ -241,7 +240,7 @@ def distributed(settings: Settings) -> Settings:
     """Check what a process of its own needs, and open its database.
 
     Raises:
-        BadSetting, StoreUnavailable, WrongSchema: with one sentence that says what to do.
+        Misconfigured, StoreUnavailable: with one sentence that says what to do.
     """
     if settings.amqp_url is None:
         raise BadSetting("PARSEGATE_AMQP_URL is not set; 'parsegate up' needs no broker")
@@ -254,18 +253,3 @@ def distributed(settings: Settings) -> Settings:
     check_start(settings)
     open_state(settings)
     return settings
-
-
-def wait_for_signal() -> None:
-    """Until SIGTERM or SIGINT; a second one ends the process at once."""
-    stop = threading.Event()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ask)
-    while not stop.wait(1.0):
-        pass

@@ -32,6 +32,7 @@ from models.jobs import get_job, step
 from models.store import Store
 from models.tables import Job
 from models.tokens import Scope, create_token
+from parsegate.connections import Patience
 from parsegate.server import ServerThread, bind
 
 SECRET_KEY: Final = "0f" * 32
@@ -147,6 +148,7 @@ def running_gateway(
     publisher: Callable[[ThreadPoolExecutor], Publisher] | None = None,
     store: Store | None = None,
     monotonic: Callable[[], float] = time.monotonic,
+    patience: Patience | None = None,
 ) -> Iterator[Gateway]:
     """A gateway over the database that the models are bound to, its store in `folder`.
 
@@ -159,13 +161,17 @@ def running_gateway(
     with worker_threads() as pool:
         made = publisher(pool) if publisher is not None else RecordingPublisher()
         dependencies = Dependencies(settings, made, store, host_now, settings.effective_mode, pool, monotonic=monotonic)
-        server = ServerThread(create_app(dependencies), bind("127.0.0.1", 0), before=made.start, after=made.stop)
+        listening = bind("127.0.0.1", 0)
+        server = ServerThread(
+            create_app(dependencies), listening, before=made.start, after=made.stop, patience=patience
+        )
         server.start()
         try:
             with httpx.Client(base_url=server.url, timeout=60) as http:
                 yield Gateway(server.url, folder, store, http)
         finally:
             server.stop()
+            dependencies.parsers.close()
 
 
 def complete(gateway: Gateway, job_id: str, pages: Sequence[ParsedPage]) -> ParsedDocument:

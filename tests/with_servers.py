@@ -77,16 +77,22 @@ def addresses(servers: list[Server]) -> dict[str, str]:
 
 def run(command: list[str], environment: dict[str, str]) -> int:
     """The command's status. A signal is passed on, and the command has a minute to end what it started."""
-    process = subprocess.Popen(command, env=os.environ | environment)
     came: list[int] = []
+    started: list[subprocess.Popen[bytes]] = []
 
     def forward(signum: int, frame: FrameType | None) -> None:
         came.append(signum)
         if signum == signal.SIGINT and sys.stdin.isatty():
             return  # Ctrl-C went to every process at the terminal, the command included
-        process.send_signal(signal.SIGTERM)
+        for process in started:
+            process.send_signal(signal.SIGTERM)
 
+    # Before the command runs: it may be asked to end at once, or ask for that itself.
     listen(forward)
+    process = subprocess.Popen(command, env=os.environ | environment)
+    started.append(process)
+    if came:
+        process.send_signal(signal.SIGTERM)
     patience_s = TEARDOWN_S
     while process.poll() is None and patience_s > 0:
         with suppress(subprocess.TimeoutExpired):

@@ -14,23 +14,26 @@ from typing import Any
 
 import httpx
 
-from actors.boot import close_services
-from actors.budget_check import check_budget
+from actors.boot import close_services, configure_budget
+from actors.budget_check import check_budget, check_waiting
 from actors.clock import sweep
 from actors.doubt import search_in_doubt
+from actors.ingest_003 import ingest_003
 from actors.notify import notify
 from actors.parse import start_parse, upload_file
 from actors.result_ingest import ingest_result
 from actors.services import Services
 from actors.submit import fetch_source, submit_document
 from domain.job_state import FINAL, JobState
-from domain.messages import ACTORS, DeliveryMessage, EventMessage, JobMessage, Message, admit
+from domain.messages import ACTORS, DeliveryMessage, EventMessage, JobMessage, Message, QueueMessage, admit
 from domain.orders import Order
+from domain.pace import limits_of
 from domain.settings import Mode, read_settings
 from llamaparse.client import LlamaParseClient
 from llamaparse.simulator import RunningSimulator
 from llamaparse.transport import guarded_client
 from models import jobs
+from models.pace import Pacer
 from models.store import Store
 from models.tables import Job
 
@@ -41,10 +44,12 @@ _STEPS: dict[str, Callable[[Services, Any], None]] = {
     "submit_document": submit_document,
     "fetch_source": lambda services, said: fetch_source(services, said.job_id),
     "check_budget": lambda services, said: check_budget(services, said.job_id),
+    "check_waiting": lambda services, said: check_waiting(services),
     "upload_file": lambda services, said: upload_file(services, said.job_id),
     "start_parse": lambda services, said: start_parse(services, said.job_id),
     "search_in_doubt": lambda services, said: search_in_doubt(services, said.job_id),
     "ingest_result": ingest_result,
+    "ingest_003": ingest_003,
     "notify": lambda services, said: notify(services, said.delivery_id),
 }
 
@@ -75,7 +80,7 @@ class World:
         """Give a message to its actor's function, the way the broker would."""
         admitted = admit(message.encode(), message.queue_name)
         payload = ACTORS[admitted.actor_name].payload.model_validate(dict(admitted.kwargs))
-        assert isinstance(payload, Order | JobMessage | DeliveryMessage)
+        assert isinstance(payload, Order | JobMessage | DeliveryMessage | QueueMessage)
         _STEPS[admitted.actor_name](self.services, payload)
 
     def drain(self) -> None:
@@ -149,12 +154,15 @@ def world_of(
             "PARSEGATE_SECRET_KEY": SECRET_KEY,
             "PARSEGATE_SOURCE_ROOTS": str(folder),
             "PARSEGATE_DOUBT_SECONDS": "5",
+            "PARSEGATE_DAILY_BUDGET_USD": "unlimited",
             "LLAMA_CLOUD_API_KEY": KEY,
             "LLAMA_CLOUD_BASE_URL": simulator.base_url,
             **environment,
         },
         None,
     )
+
+    configure_budget(settings, world.now())
 
     def emit(routing_key: str, body: str, *, event_id: str) -> None:
         world.events.append((routing_key, body))
@@ -169,6 +177,7 @@ def world_of(
         emit=emit,
         http=guarded_client(settings.private_hosts, timeout=httpx.Timeout(5.0)),
         instance="test-instance",
+        pacer=Pacer(limits_of(settings), world.now),
         random=random.Random(7),
     )
     try:

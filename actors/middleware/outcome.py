@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -29,11 +30,22 @@ class Outcome(Middleware):
 
     Args:
         probe: raises StoreUnavailable while our own database or store is away.
+        count: counts a failure on the job that a message's kwargs name, so that it does not go round for ever.
+        monotonic: seconds on a clock that never goes back, `Delivered.taken_at` among them.
+        pause: waits so many seconds, or answers True as soon as the worker stops.
     """
 
-    def __init__(self, probe: Callable[[], None]) -> None:
-        self._probe = probe
+    def __init__(
+        self,
+        probe: Callable[[], None],
+        count: Callable[[Mapping[str, Any], BaseException], None] = lambda said, error: None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], bool] | None = None,
+    ) -> None:
+        self._probe, self._count, self._monotonic = probe, count, monotonic
         self._stopping = threading.Event()
+        self._pause = pause or self._stopping.wait
         self._failures = 0
 
     @property
@@ -61,23 +73,29 @@ class Outcome(Middleware):
         if isinstance(exception, StoreUnavailable):
             self._failures += 1
             log.warning("waiting, nothing is lost", actor=message.actor_name, error=str(exception))
-            self._wait(min(2.0 ** (self._failures - 1), 60.0))
+            self._wait(message, min(2.0 ** min(self._failures - 1, 6), 60.0))
             self._give_back(message)
             return
         name = exception.reason if isinstance(exception, ParsegateError) else type(exception).__name__
         if isinstance(message, Delivered):
             message.reason = f"{name}: {exception}"
         message.fail()
+        try:
+            self._count(message.kwargs, exception)
+        except StoreUnavailable as error:
+            log.warning("a failure could not be counted", actor=message.actor_name, error=str(error))
 
     def _give_back(self, message: MessageProxy) -> None:
         if isinstance(message, Delivered):
             message.requeue = True
         message.fail()
 
-    def _wait(self, least_s: float) -> None:
-        waited, pause_s = 0.0, least_s
-        while waited < MOST_WAIT_S and not self._stopping.wait(pause_s):
-            waited, pause_s = waited + pause_s, min(pause_s, 5.0)
+    def _wait(self, message: MessageProxy, least_s: float) -> None:
+        # RabbitMQ's patience began when it handed the message out, and a probe of a dead database takes long too.
+        begun = message.taken_at if isinstance(message, Delivered) else self._monotonic()
+        pause_s = least_s
+        while (left_s := begun + MOST_WAIT_S - self._monotonic()) > 0 and not self._pause(min(pause_s, left_s)):
+            pause_s = min(pause_s, 5.0)
             try:
                 self._probe()
             except StoreUnavailable as error:

@@ -31,9 +31,11 @@ FAULTS: Final[Mapping[str, str]] = MappingProxyType(
         "job-stuck": "the job stays PENDING for ever",
         "job-timeout": "the job ends FAILED with TIMEOUT",
         "job-fails": "the job ends FAILED with INTERNAL_ERROR, a reason that is on no list",
+        "failure-billed": "the job is billed its price although it ends FAILED",
         "list-lag": "the job is missing from the list for `fault_list_lag_s`",
         "usage-never": "the job is billed, but `usage.credits` stays null",
         "usage-zero": "the job is billed, but `usage.credits` says 0",
+        "usage-zero-once": "the job is billed, but `usage.credits` says 0 the first time that it is asked for",
         "usage-wrong": "the job is billed twice its price, and `usage.credits` says so",
         # webhooks, for each event of each configuration
         "webhook-lost": "the event is never sent",

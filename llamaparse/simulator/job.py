@@ -54,9 +54,11 @@ class JobFaults:
     stuck: bool
     timeout: bool
     fails: bool
+    failure_billed: bool
     list_lag: bool
     usage_never: bool
     usage_zero: bool
+    usage_zero_once: bool
     usage_wrong: bool
 
 
@@ -70,6 +72,7 @@ class Job:
         listed_at: on the simulator's clock, when the list begins to show it.
         ended_at: on the simulator's clock, when it ended; late usage counts from here.
         billed: credits truly billed: the truth of `/_sim/stats`, whatever `usage` says.
+        times_told: how often `usage.credits` was told.
         deleted: it is gone for its owner, and kept for the statistics only.
     """
 
@@ -90,6 +93,7 @@ class Job:
     billed: float = 0
     ended_at: float | None = None
     deleted: bool = False
+    times_told: int = 0
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     updated_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     work: asyncio.Task[None] | None = None
@@ -113,4 +117,6 @@ class Job:
         """What `usage.credits` says at `now`: null until billing has recorded it."""
         if self.ended_at is None or now - self.ended_at < delay_s or self.faults.usage_never:
             return None
-        return 0.0 if self.faults.usage_zero else float(self.billed)
+        self.times_told += 1
+        is_zero = self.faults.usage_zero or (self.faults.usage_zero_once and self.times_told == 1)
+        return 0.0 if is_zero else float(self.billed)

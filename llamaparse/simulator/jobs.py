@@ -154,9 +154,11 @@ class Jobs:
             stuck=strikes("job-stuck"),
             timeout=strikes("job-timeout"),
             fails=strikes("job-fails"),
+            failure_billed=strikes("failure-billed"),
             list_lag=strikes("list-lag"),
             usage_never=strikes("usage-never"),
             usage_zero=strikes("usage-zero"),
+            usage_zero_once=strikes("usage-zero-once"),
             usage_wrong=strikes("usage-wrong"),
         )
 
@@ -177,6 +179,8 @@ class Jobs:
             reason = unreadable.reason
         await asyncio.sleep(began + job.latency_s - asyncio.get_running_loop().time())
         if self._is_doomed(job):
+            if result is not None and job.faults.failure_billed:
+                job.billed = result.credits
             self._fail(job, "TIMEOUT" if job.faults.timeout else "INTERNAL_ERROR")
         elif result is None:
             self._fail(job, reason)

@@ -10,57 +10,82 @@ from typing import Any
 
 import click
 
+from domain.errors import CallRefused, OrderRefused, ParsegateError
 from domain.job_state import JobState
 from domain.pricing import TIERS
 from domain.settings import read_settings
 from parsegate.api import Api, connect
+from parsegate.commands.money import show_quote
+from parsegate.commands.parameters import DOCUMENT
+
+MODES = ("real", "mock", "hybrid")
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=DOCUMENT)
 @click.option("--tier", default=None, type=click.Choice(list(TIERS)), help="The provider's tier.")
+@click.option(
+    "--mode",
+    default=None,
+    type=click.Choice(MODES),
+    help="Who parses these documents, whatever the mode in force; an admin token may say so.",
+)
 @click.option("--wait", is_flag=True, help="Follow the jobs to their end; fails if one did not complete.")
+@click.option("--dry-run", is_flag=True, help="Say what it would cost, and order nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def submit(files: Sequence[Path], tier: str | None, wait: bool, as_json: bool) -> None:
+def submit(files: Sequence[Path], tier: str | None, mode: str | None, wait: bool, dry_run: bool, as_json: bool) -> None:
     """Order documents to be parsed.
 
     Example: parsegate submit policy.pdf --tier agentic --wait
     """
+    if dry_run:
+        show_quote(files, tier, as_json)
+        return
     with connect(read_settings()) as api:
-        jobs = [_submit(api, path, tier) for path in files]
-        if wait:
-            jobs = _follow(api, jobs, [path.name for path in files], quiet=as_json)
+        said = {"tier": tier, "mode": mode}
+        jobs, trouble = _order(api, files, {name: value for name, value in said.items() if value is not None})
+        if wait and trouble is None:
+            from parsegate.following import follow
+
+            jobs = follow(api, jobs, [path.name for path in files], bar=not as_json)
     if as_json:
         click.echo(json.dumps(jobs, indent=2))
-    elif wait:
-        _print_table(jobs)
     else:
-        for path, job in zip(files, jobs, strict=True):
+        if wait and trouble is None:
+            _print_table(jobs)
+        for path, job in zip(files, jobs, strict=False):
             click.echo(f"{job['job_id']}  {job['state']}  {path}")
+    if trouble is not None:
+        raise trouble
     if wait and any(job["state"] != JobState.COMPLETED for job in jobs):
         sys.exit(1)
 
 
-def _submit(api: Api, path: Path, tier: str | None) -> dict[str, Any]:
-    with path.open("rb") as content:
-        return api.submit(content, path.name, {"tier": tier} if tier is not None else {})
+def _order(
+    api: Api, files: Sequence[Path], fields: Mapping[str, str]
+) -> tuple[list[dict[str, Any]], BaseException | None]:
+    """Order one after the other, up to the first that is refused: the jobs so far, and what stopped it."""
+    jobs: list[dict[str, Any]] = []
+    for path in files:
+        try:
+            jobs.append(_submit(api, path, fields))
+        except (ParsegateError, KeyboardInterrupt) as error:
+            return jobs, error
+    return jobs, None
 
 
-def _follow(api: Api, jobs: Sequence[dict[str, Any]], names: Sequence[str], *, quiet: bool) -> list[dict[str, Any]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    ended = []
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
-        task = progress.add_task("waiting", total=len(jobs))
-        for job, name in zip(jobs, names, strict=True):
-            last = job
-            for last in api.follow(job["job_id"]):
-                progress.update(task, description=f"{name}: {last['state']}")
-            ended.append(last)
-            progress.advance(task)
-    return ended
+def _submit(api: Api, path: Path, fields: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        content = path.open("rb")
+    except OSError as error:
+        raise OrderRefused(f"{path} can't be read: {error.strerror}") from None
+    with content:
+        try:
+            return api.submit(content, path.name, fields)
+        except CallRefused as error:
+            said = str(error)
+            about = said.removeprefix("The file ")
+            raise CallRefused(f"{path}: {said}" if about == said else f"{path} {about}", status=error.status) from None
 
 
 @click.group()
@@ -84,7 +109,51 @@ def show_job(job_id: object, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(job, indent=2))
     else:
-        _print_pairs(job)
+        _print_job(job)
+
+
+@jobs.command("redo")
+@click.option(
+    "--provenance", required=True, type=click.Choice(["mock"]), help="Whose results are to be replaced by real ones."
+)
+@click.option("--dry-run", is_flag=True, help="Say what it would cost, and order nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def redo_jobs(provenance: str, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Order again, for real, what the local parser stood in for.
+
+    Says first what that costs at most. The earlier jobs answer with the real results once those are there.
+
+    Example: parsegate jobs redo --provenance mock
+    """
+    with connect(read_settings()) as api:
+        said = api.redo(dry_run=True)
+        if not as_json:
+            _print_redo(said)
+        if not dry_run and said["documents"] and (yes or (not as_json and click.confirm("Order them?"))):
+            said = api.redo(dry_run=False)
+            if not as_json:
+                click.echo(f"{len(said['jobs'])} ordered")
+    if as_json:
+        click.echo(json.dumps(said, indent=2))
+
+
+def _counted(number: float, name: str) -> str:
+    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
+
+
+def _print_redo(said: Mapping[str, Any]) -> None:
+    if not said["documents"]:
+        click.echo("no result of the local parser is left to be done again")
+        return
+    fits = "fits today's budget" if said["fits"] else "more than today's budget has left: the rest waits"
+    more = "; there are more: run it again after these" if said["more"] else ""
+    click.echo(
+        f"{_counted(said['documents'], 'document')}, {'at most ' if said['pages_guessed'] else ''}"
+        f"{_counted(said['pages'], 'page')}: at most "
+        f"{_counted(said['credits'], 'credit')}, "
+        f"${said['usd']:.5f}, {fits}{more}"
+    )
 
 
 @click.command()
@@ -112,7 +181,7 @@ def mode() -> None:
 @mode.command("show")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show_mode(as_json: bool) -> None:
-    """The mode in force, and where it comes from.
+    """The mode in force, where it comes from, and which endpoints of the provider are out of use.
 
     Example: parsegate mode show
     """
@@ -121,10 +190,12 @@ def show_mode(as_json: bool) -> None:
 
 
 @mode.command("set")
-@click.argument("name", type=click.Choice(["real", "mock", "hybrid"]))
+@click.argument("name", type=click.Choice(MODES))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def set_mode(name: str, as_json: bool) -> None:
     """Switch the mode of every process, in force within a second.
+
+    A switch to real or hybrid also tries the provider again at once, whatever kept us from sending.
 
     Example: parsegate mode set hybrid
     """
@@ -133,19 +204,41 @@ def set_mode(name: str, as_json: bool) -> None:
 
 
 def _print_mode(said: Mapping[str, Any], as_json: bool) -> None:
-    click.echo(json.dumps(said) if as_json else f"{said['mode']} ({said['source']})")
+    if as_json:
+        click.echo(json.dumps(said))
+        return
+    click.echo(f"{said['mode']} ({said['source']})")
+    for endpoint in said["endpoints"]:
+        if endpoint["state"] != "closed":
+            since, again = _clock_time(endpoint["since"]), _clock_time(endpoint["next_try_at"])
+            click.echo(f"{endpoint['endpoint']}: stopped since {since}: {endpoint['why']}; next try at {again}")
+    if said["out_of_credits_until"] is not None:
+        until = _clock_time(said["out_of_credits_until"])
+        click.echo(f"the provider's account has no credits left; nothing is sent before {until}")
+
+
+def _clock_time(text: str) -> str:
+    return f"{text[:19].replace('T', ' ')} UTC"
 
 
 def _print_table(found: Sequence[Mapping[str, Any]]) -> None:
-    from parsegate.tables import job_table, print_table
+    from parsegate.tables import job_notes, print_jobs
 
-    print_table(job_table(found))
-    for job in found:
-        if job["state"] != JobState.COMPLETED and job.get("message"):
-            click.echo(f"{job['filename']}: {job['message']}", err=True)
+    print_jobs(found)
+    for line in job_notes(found):
+        click.echo(line, err=True)
 
 
-def _print_pairs(job: Mapping[str, Any]) -> None:
+def _print_job(job: Mapping[str, Any]) -> None:
+    from parsegate.tables import plain
+
     width = max(len(name) for name in job)
     for name, value in job.items():
-        click.echo(f"{name:<{width}}  {'' if value is None else value}")
+        if name != "history":
+            click.echo(f"{name:<{width}}  {'' if value is None else plain(value)}".rstrip())
+    click.echo("history")
+    for step in job["history"]:
+        what = "job    " if step["attempt_id"] is None else "attempt"
+        before = f"{step['before']} to " if step["before"] is not None and step["before"] != step["after"] else ""
+        said = plain(f"{before}{step['after']}, by {step['who']}: {step['why']}")
+        click.echo(f"  {step['at'][:19].replace('T', ' ')}  {what}  {said}")

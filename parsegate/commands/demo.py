@@ -6,25 +6,25 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from actors.logs import configure_logs
 from domain.errors import StoreUnavailable
-from domain.job_state import FINAL, JobState
+from domain.job_state import JobState
 from domain.money import format_usd, to_usd
 from domain.settings import read_settings
 from llamaparse.simulator import SimulatorSettings
 from models.spending import spending_since
 from parsegate.api import Api, connect
+from parsegate.following import has_ended, progress_bar
 from parsegate.sample_documents import SAMPLES, Sample, sample_path
 from parsegate.stack import SIMULATOR_BUDGET_USD, running_up
-from parsegate.tables import job_table, print_table
+from parsegate.tables import job_notes, print_jobs
 
 LIMIT_S: Final = 60.0
 POLL_S: Final = 0.05
@@ -45,16 +45,16 @@ def demo(verbose: bool) -> None:
         # The user's own settings play no part: a demo must never reach the real provider.
         settings = read_settings({"PARSEGATE_DATA_DIR": folder}, dotenv=None)
         with running_up(settings, "127.0.0.1", 0, SimulatorSettings()) as gateway, connect(settings) as api:
-            click.echo(
-                f"Parsegate and a LlamaParse simulator are up on {gateway.url}; parsing {len(SAMPLES)} documents"
-            )
+            click.echo(f"Parsegate and a LlamaParse simulator are up on {gateway.url}")
             jobs = _parse(api)
             spent = spending_since(datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0))
             wrong = [text for sample, job in zip(SAMPLES, jobs, strict=True) for text in _faults(api, sample, job)]
-    print_table(job_table(jobs))
+    print_jobs(jobs)
+    for line in job_notes(jobs):
+        click.echo(line)
     left = SIMULATOR_BUDGET_USD - to_usd(spent.billed + spent.open)
     click.echo(
-        f"budget: ${SIMULATOR_BUDGET_USD:.2f} a day, spent {format_usd(spent.billed)}, "
+        f"\nbudget: ${SIMULATOR_BUDGET_USD:.2f} a day, spent {format_usd(spent.billed)}, "
         f"held {format_usd(spent.open)}, left ${left:.4f}"
     )
     for text in wrong:
@@ -66,15 +66,14 @@ def demo(verbose: bool) -> None:
 
 def _parse(api: Api) -> list[dict[str, Any]]:
     """Order every sample, and follow them all to their end."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console()) as progress:
-        task = progress.add_task("ordering", total=len(SAMPLES))
+    names = [sample.filename for sample in SAMPLES]
+    with progress_bar(Console(), names, transient=False) as show:
         ids = [_order(api, sample) for sample in SAMPLES]
         until = time.monotonic() + LIMIT_S
         while True:
             jobs = [api.job(job_id) for job_id in ids]
-            ended = sum(JobState(job["state"]) in FINAL for job in jobs)
-            progress.update(task, completed=ended, description=_states(jobs))
+            show(jobs)
+            ended = sum(map(has_ended, jobs))
             if ended == len(jobs):
                 return jobs
             if time.monotonic() > until:
@@ -85,13 +84,6 @@ def _parse(api: Api) -> list[dict[str, Any]]:
 def _order(api: Api, sample: Sample) -> str:
     with sample_path(sample).open("rb") as content:
         return str(api.submit(content, sample.filename, {"tier": sample.tier})["job_id"])
-
-
-def _states(jobs: Sequence[Mapping[str, Any]]) -> str:
-    counts: dict[str, int] = {}
-    for job in jobs:
-        counts[job["state"]] = counts.get(job["state"], 0) + 1
-    return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
 def _faults(api: Api, sample: Sample, job: Mapping[str, Any]) -> list[str]:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 import click
-from pydantic import SecretStr
 
-from actors.boot import check_start, database_url, open_state, store_url
+from actors.boot import database_url, open_state
 from domain.errors import BadSetting, ParsegateError
 from domain.orders import DEFAULT_TENANT
-from domain.settings import Settings, read_settings, setting_names
+from domain.settings import Settings, read_settings
 from domain.signatures import job_secret
 from models.database import close_connection, open_database, server_now
-from models.migrations import applied, check_schema, migrate, newest
-from models.store import Store
+from models.jobs import find_job
+from models.migrations import check_schema, migrate
 from models.tokens import Scope, create_token, list_tokens, revoke_token
-from parsegate.data_folder import SECRET_KEY_FILE
+from parsegate.commands.parameters import NAME
+from parsegate.data_folder import SECRET_KEY_FILE, check_database_file, read_secret_key
 
 
 @click.group()
@@ -31,17 +32,16 @@ def token() -> None:
 
 
 @token.command("create")
-@click.option("--name", required=True, help="What it is for; unique.")
+@click.option("--name", required=True, type=NAME, help="What it is for; unique.")
 @click.option("--scope", required=True, type=click.Choice([scope.value for scope in Scope]))
-@click.option("--tenant", default=DEFAULT_TENANT, show_default=True)
+@click.option("--tenant", default=DEFAULT_TENANT, show_default=True, type=NAME)
 def create(name: str, scope: str, tenant: str) -> None:
     """Make a token and print it, once, alone on standard output.
 
     Example: parsegate token create --name uploads --scope submit
     """
-    open_state(read_settings())
-    click.echo(create_token(name, Scope(scope), now=server_now(), tenant=tenant))
-    close_connection()
+    with _state():
+        click.echo(create_token(name, Scope(scope), now=server_now(), tenant=tenant))
 
 
 @token.command("list")
@@ -51,24 +51,33 @@ def list_all(as_json: bool) -> None:
 
     Example: parsegate token list
     """
-    open_state(read_settings())
-    rows = [
-        {
-            "name": row.name,
-            "scope": row.scope,
-            "tenant": row.tenant,
-            "created_at": row.created_at.isoformat(),
-            "revoked_at": row.revoked_at.isoformat() if row.revoked_at is not None else None,
-        }
-        for row in list_tokens()
-    ]
-    close_connection()
+    with _state():
+        rows = [
+            {
+                "name": row.name,
+                "scope": row.scope,
+                "tenant": row.tenant,
+                "created_at": row.created_at.isoformat(),
+                "revoked_at": row.revoked_at.isoformat() if row.revoked_at is not None else None,
+            }
+            for row in list_tokens()
+        ]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
-        return
+    elif rows:
+        _print_tokens(rows)
+    else:
+        click.echo("there is no token yet")
+
+
+def _print_tokens(rows: Sequence[Mapping[str, Any]]) -> None:
+    from parsegate.tables import print_table, text_cells, text_table
+
+    table = text_table("name", "scope", "tenant", "made", "state")
     for row in rows:
-        state = f"revoked {row['revoked_at']}" if row["revoked_at"] else "in force"
-        click.echo(f"{row['name']}  {row['scope']}  tenant {row['tenant']}  made {row['created_at']}  {state}")
+        state = f"revoked {row['revoked_at'][:10]}" if row["revoked_at"] else "in force"
+        table.add_row(*text_cells(row["name"], row["scope"], row["tenant"], row["created_at"][:10], state))
+    print_table(table)
 
 
 @token.command("revoke")
@@ -78,10 +87,21 @@ def revoke(name: str) -> None:
 
     Example: parsegate token revoke --name uploads
     """
-    open_state(read_settings())
-    revoke_token(name, server_now())
-    close_connection()
+    with _state():
+        revoke_token(name, server_now())
     click.echo(f"revoked {name}")
+
+
+@contextmanager
+def _state() -> Iterator[None]:
+    """The database, open; made by nobody who only looks."""
+    settings = read_settings()
+    check_database_file(database_url(settings))
+    open_state(settings)
+    try:
+        yield
+    finally:
+        close_connection()
 
 
 @click.group()
@@ -99,7 +119,25 @@ def webhook_secret(job_id: UUID) -> None:
 
     Example: parsegate secrets webhook 0b9f6c1e-4f3d-4b6e-9d0e-2f7a54d5c001
     """
-    click.echo(job_secret(_secret_key(read_settings()), str(job_id)))
+    settings = read_settings()
+    key = _secret_key(settings)
+    trouble = _why_unknown(settings, job_id)
+    if trouble is not None:
+        click.echo(f"parsegate: {trouble}", err=True)
+    click.echo(job_secret(key, str(job_id)))
+
+
+def _why_unknown(settings: Settings, job_id: UUID) -> str | None:
+    """Why a job may be none, as a sentence; None for one that is known."""
+    try:
+        check_database_file(database_url(settings))
+        open_database(database_url(settings))
+        check_schema()
+        known = find_job(job_id) is not None
+        close_connection()
+    except ParsegateError as error:
+        return f"whether there is a job {job_id} can't be seen: {error}"
+    return None if known else f"there is no job {job_id} in this database"
 
 
 def _secret_key(settings: Settings) -> bytes:
@@ -108,7 +146,7 @@ def _secret_key(settings: Settings) -> bytes:
     path = settings.data_dir / SECRET_KEY_FILE
     if not path.exists():
         raise BadSetting(f"PARSEGATE_SECRET_KEY is not set, and there is no {path}")
-    return bytes.fromhex(path.read_text().strip())
+    return bytes.fromhex(read_secret_key(path))
 
 
 @click.group()
@@ -119,7 +157,7 @@ def db() -> None:
     """
 
 
-@db.command("migrate")
+@db.command("migrate", short_help="Take every step that the database has not seen.")
 def migrate_schema() -> None:
     """Take every step that the database has not seen; safe when two processes do it at once.
 
@@ -130,57 +168,3 @@ def migrate_schema() -> None:
     taken = migrate()
     close_connection()
     click.echo("\n".join(f"applied {name}" for name in taken) if taken else "nothing to do")
-
-
-@click.command()
-def doctor() -> None:
-    """Check settings and dependencies, and say how to mend each.
-
-    Example: parsegate doctor
-    """
-    settings = read_settings()
-    for name, shown in shown_settings(settings):
-        click.echo(f"{name}={shown}")
-    checks: list[tuple[str, Callable[[], object]]] = [
-        ("settings", lambda: check_start(settings)),
-        ("database", lambda: _check_database(settings)),
-        ("store", lambda: Store(store_url(settings)).write_bytes("probe", b"probe")),
-    ]
-    wrong = 0
-    for name, check in checks:
-        try:
-            check()
-        except ParsegateError as error:
-            wrong += 1
-            click.echo(f"{name}: {error}")
-        else:
-            click.echo(f"{name}: ok")
-    close_connection()
-    if wrong:
-        raise click.exceptions.Exit(1)
-
-
-def _check_database(settings: Settings) -> None:
-    url = database_url(settings)
-    if url.startswith("sqlite:") and not Path(url.removeprefix("sqlite:///")).exists():
-        raise BadSetting("there is none yet: 'parsegate up' or 'parsegate db migrate' makes it")
-    open_database(url)
-    check_schema()
-    assert applied() == newest()
-
-
-def shown_settings(settings: Settings) -> list[tuple[str, str]]:
-    """Every setting by its environment name, secrets masked."""
-    shown = []
-    for field in Settings.model_fields:
-        value = getattr(settings, field)
-        secret = isinstance(value, SecretStr) or (
-            isinstance(value, tuple) and any(isinstance(v, SecretStr) for v in value)
-        )
-        text = "********" if secret else "" if value is None else _plain(value)
-        shown.append((setting_names(field)[0], text))
-    return shown
-
-
-def _plain(value: object) -> str:
-    return ",".join(str(part) for part in value) if isinstance(value, tuple) else str(value)

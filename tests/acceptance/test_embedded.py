@@ -35,15 +35,17 @@ def settings_of(tmp_path: Path, simulator_url: str) -> dict[str, str]:
 
 
 def test_fifty_documents_embedded(start_program: Start, tmp_path: Path) -> None:
+    simulator = start_program("simulator", "--port", "0", "--parse-limit", "500/1")
+    simulator_url = simulator.wait_for(r"ready on (http://\S+)")[1]
     data = tmp_path / "data"
-    up = start_program("up", "--simulator", "--port", "0", environment={"PARSEGATE_DATA_DIR": str(data)})
+    up = start_program("up", "--port", "0", environment=settings_of(tmp_path, simulator_url))
     url = up.wait_for(r"ready on (http://\S+)")[1]
     assert (data / "admin-token").stat().st_mode & 0o777 == 0o600
     assert (data / "secret-key").stat().st_mode & 0o777 == 0o600
     documents = fifty(tmp_path / "documents")
     with client_of(data, url) as http:
         job_ids = [upload(http, document, tier_of(number), uuid4()) for number, document in enumerate(documents)]
-        jobs = wait_for_jobs(http, job_ids, lambda: True)
+        jobs = wait_for_jobs(http, job_ids, lambda: cost_of_all(http, job_ids) == billed(stats_of(simulator_url)))
         for document, job in zip(documents, jobs, strict=True):
             judge(http, document, job)
     up.stop()

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import dramatiq
 import pika
 import pytest
+from dramatiq.errors import ConnectionClosed
 
 from actors.broker import REASON_HEADER, AdmittingConsumer, Delivered, EmbeddedBroker, RabbitBroker
 from actors.declare import declare_actors
 from actors.middleware.correlation import Correlation
 from actors.middleware.outcome import Outcome
 from actors.services import Services
-from domain.errors import StoreUnavailable
+from domain.errors import StoreRefused, StoreUnavailable
 from domain.messages import QUEUES, Message, queue_arguments
 
 LIMIT_S = 30.0
@@ -165,6 +168,35 @@ def test_a_broker_that_is_away_is_said_in_one_sentence() -> None:
     for call in (broker.declare_topology, lambda: broker.send(job_message())):
         with pytest.raises(StoreUnavailable) as caught:
             call()
+        assert "hush" not in str(caught.value)
+
+
+@pytest.fixture
+def silent_url() -> Iterator[str]:
+    """A server that accepts connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield f"amqp://user:hush@127.0.0.1:{silent.getsockname()[1]}/v?stack_timeout=0.2"
+
+
+def test_a_broker_that_says_nothing_is_away(silent_url: str) -> None:
+    broker = RabbitBroker(confirm_delivery=True, middleware=[])
+    broker.connect_to(silent_url)
+    for call in (broker.declare_topology, lambda: broker.send(job_message())):
+        with pytest.raises(StoreUnavailable, match="RabbitMQ can't be used now") as caught:
+            call()
+        assert "hush" not in str(caught.value)
+    with pytest.raises(ConnectionClosed):
+        broker.consume("budget-check", timeout=100)
+
+
+def test_a_broker_that_refuses_us_says_so(fresh_amqp_url: str) -> None:
+    parts = urlsplit(fresh_amqp_url)
+    wrong = parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":hush@")).geturl()
+    for url, words in ((wrong, "Login was refused"), (parts._replace(path="/nowhere").geturl(), "nowhere")):
+        broker = RabbitBroker(confirm_delivery=True, middleware=[])
+        broker.connect_to(url)
+        with pytest.raises(StoreRefused, match=words) as caught:
+            broker.declare_topology()
         assert "hush" not in str(caught.value)
 
 

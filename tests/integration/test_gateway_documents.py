@@ -428,6 +428,15 @@ def test_job_says_everything_about_itself(either: Gateway) -> None:
     )
     job = http.get(answer.headers["Location"]).json()
     moments = {name: job.pop(name) for name in ("due_at", "created_at", "updated_at")}
+    [ordered] = job.pop("history")
+    assert ordered.pop("who")
+    assert ordered == {
+        "at": moments["created_at"],
+        "attempt_id": None,
+        "before": None,
+        "after": "received",
+        "why": "ordered",
+    }
     assert job == {
         "job_id": answer.json()["job_id"],
         "document_id": answer.json()["document_id"],
@@ -439,6 +448,7 @@ def test_job_says_everything_about_itself(either: Gateway) -> None:
         "tier": "cost_effective",
         "pages": None,
         "pages_guessed": False,
+        "parsed_pages": None,
         "estimate_credits": None,
         "credits": 0,
         "usd": 0,
@@ -452,6 +462,9 @@ def test_job_says_everything_about_itself(either: Gateway) -> None:
         "finished_at": None,
         "parsed_path": None,
         "parsed_sha256": None,
+        "mode": None,
+        "reused_from": None,
+        "redoes": None,
     }
     assert parse_utc(moments["due_at"]) - parse_utc(moments["created_at"]) == FIRST_LOOK
     assert answer.headers["Correlation-Id"] == correlation
@@ -461,6 +474,7 @@ def test_job_says_everything_about_itself(either: Gateway) -> None:
     assert (job["credits"], job["usd"], job["estimate_credits"], job["due_at"]) == (4.5, 0.005625, 12, None)
     assert (job["state"], job["status_003"], job["reason"]) == ("failed", "failed_parse", "PDF_IS_BROKEN")
     assert job["finished_at"] == job["updated_at"]
+    assert [(step["before"], step["after"]) for step in job["history"]] == [(None, "received"), ("received", "failed")]
 
 
 class BrokenStore(Store):

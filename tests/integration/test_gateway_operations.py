@@ -28,6 +28,11 @@ ROUTES = {
     ("GET", "/v1/mode"): Scope.READ,
     ("PUT", "/v1/mode"): Scope.ADMIN,
     ("DELETE", "/v1/mode"): Scope.ADMIN,
+    ("POST", "/v1/quote"): Scope.READ,
+    ("POST", "/v1/redo"): Scope.ADMIN,
+    ("GET", "/v1/budget"): Scope.READ,
+    ("PUT", "/v1/budget"): Scope.ADMIN,
+    ("GET", "/v1/usage"): Scope.READ,
 }
 """What a request needs; a method that does not exist is for admins to find out."""
 WITH_BUDGET = {"PARSEGATE_DAILY_BUDGET_USD": "10"}
@@ -135,7 +140,9 @@ def test_token_that_can_t_be_looked_up_is_503(tmp_path: Path) -> None:
 def test_mode_is_read_and_switched(gateway: Gateway) -> None:
     """The switch is in the database, for every process; who made it is known."""
     http = gateway.client(Scope.ADMIN)
-    assert http.get("/v1/mode").json() == {"mode": "mock", "source": "setting"}
+    said = http.get("/v1/mode").json()
+    assert (said["mode"], said["source"], said["out_of_credits_until"]) == ("mock", "default", None)
+    assert [endpoint["endpoint"] for endpoint in said["endpoints"]] == ["upload", "create", "read"]
     set_mode(Mode.HYBRID, Mode.MOCK, who="someone else", now=host_now())
     assert http.get("/v1/mode").json()["mode"] == "hybrid"
     answer = http.put("/v1/mode", json={"mode": "mock"})
@@ -158,7 +165,8 @@ def test_mode_that_lacks_a_setting_is_422(tmp_path: Path, mode: str, said: dict[
         answer = gateway.client(Scope.ADMIN).put("/v1/mode", json={"mode": mode})
         assert (answer.status_code, answer.json()["type"]) == (422, "/problems/setting_missing")
         assert lacking in answer.json()["detail"]
-        assert gateway.http.get("/v1/mode").json()["mode"] == "mock"
+        said_now = gateway.http.get("/v1/mode").json()
+        assert (said_now["mode"], said_now["source"]) == ("mock", "setting")
 
 
 @pytest.mark.parametrize("mode", ["real", "hybrid", "mock"])

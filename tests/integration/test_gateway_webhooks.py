@@ -253,7 +253,7 @@ def test_log_says_that_and_why_without_secrets(gateway: Gateway) -> None:
         gateway.post_event(JOB, signature="sha256=" + "0" * 64, headers={"Correlation-Id": correlation})
         gateway.post_event(JOB, headers={"Correlation-Id": correlation})
     assert [(line["event"], line.get("reason"), line.get("status")) for line in lines] == [
-        ("webhook rejected", "bad_signature", None),
+        ("webhook rejected", "signature_wrong", None),
         ("request", None, 401),
         ("request", None, 204),
     ]

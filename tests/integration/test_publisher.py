@@ -25,8 +25,9 @@ import uvloop
 from pika.adapters.blocking_connection import BlockingChannel
 
 from domain.backoff import growing_wait_s
-from domain.errors import StoreUnavailable
+from domain.errors import StoreRefused, StoreUnavailable
 from domain.messages import QUEUES, Message, admit
+from gateway.amqp_session import AmqpSession, Verdict, amqp_parameters
 from gateway.dependencies import host_now
 from gateway.publisher import AmqpPublisher, EmbeddedPublisher, Publisher
 from models.database import open_database
@@ -415,6 +416,64 @@ def test_webhook_is_204_when_in_the_queue_and_503_while_there_is_none(broker: Ra
         asyncio.run(wait_until_ready(True))
         assert gateway.post_event(jobs[2]).status_code == 204
     assert [admit(body, QUEUE).kwargs["job_id"] for _, body in take_all(broker.url)] == [jobs[2]]
+
+
+class NoScatter(Random):
+    """A fault inside the one who keeps the connection."""
+
+    def random(self) -> float:
+        raise LookupError("nobody thought of this")
+
+
+def test_a_keeper_that_ends_by_itself_is_seen() -> None:
+    """And whoever waits for the connection is told why there will be none."""
+
+    async def test() -> None:
+        publisher = AmqpPublisher("amqp://nobody:hush@127.0.0.1:1/v", random=NoScatter())
+        await publisher.start()
+        assert publisher.is_running
+        await until(lambda: not publisher.is_running)
+        with pytest.raises(StoreUnavailable, match="nobody thought of this"):
+            publisher.check()
+        await publisher.stop()
+
+    run(test)
+
+
+def test_check_says_why_there_is_no_connection(amqp_url: str) -> None:
+    """After the first try at the latest."""
+
+    async def test() -> None:
+        async with started(amqp_url) as publisher:
+            await asyncio.to_thread(publisher.check)
+        async with started("amqp://nobody:hush@127.0.0.1:1/v", ready=False) as publisher:
+            with pytest.raises(StoreUnavailable, match="refused"):
+                await asyncio.to_thread(publisher.check)
+        async with started(with_password(amqp_url, "hush"), ready=False) as publisher:
+            with pytest.raises(StoreRefused, match="Login was refused"):
+                await asyncio.to_thread(publisher.check)
+
+    run(test)
+
+
+def with_password(url: str, password: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", f":{password}@")).geturl()
+
+
+def test_a_confirm_that_comes_after_the_end_hurts_nobody(amqp_url: str) -> None:
+    """pika still hands out what it had read already."""
+
+    async def test() -> None:
+        session = await AmqpSession.open(amqp_parameters(amqp_url))
+        verdict = session.publish(QUEUE, event().encode(), str(uuid4()))
+        await session.close()
+        assert verdict.result() is Verdict.LOST
+        for multiple in (False, True):
+            session._on_confirm(pika.frame.Method(1, pika.spec.Basic.Ack(1, multiple)))
+
+    run(test)
+    take_all(amqp_url)
 
 
 def test_embedded_event_is_safe_by_a_commit(tmp_path: Path) -> None:

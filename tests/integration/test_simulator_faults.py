@@ -231,6 +231,12 @@ def test_job_fails(sdk: LlamaCloud, provider: Provider, pdf: Path) -> None:
     assert provider.stats()["credits_billed"] == 0
 
 
+def test_failure_billed(sdk: LlamaCloud, provider: Provider, pdf: Path) -> None:
+    provider.faults(job_fails=1, failure_billed=1)
+    assert credits_of(sdk, parse(sdk, upload(sdk, pdf))) == 9
+    assert provider.stats()["credits_billed"] == 9
+
+
 def test_list_lag(sdk: LlamaCloud, provider: Provider, pdf: Path) -> None:
     provider.faults(list_lag=1)
     job = parse(sdk, upload(sdk, pdf))
@@ -250,6 +256,12 @@ def test_usage_zero(sdk: LlamaCloud, provider: Provider, pdf: Path) -> None:
     provider.faults(usage_zero=1)
     assert credits_of(sdk, parse(sdk, upload(sdk, pdf))) == 0
     assert provider.stats()["credits_billed"] == 9
+
+
+def test_usage_zero_once(sdk: LlamaCloud, provider: Provider, pdf: Path) -> None:
+    provider.faults(usage_zero_once=1)
+    job = parse(sdk, upload(sdk, pdf))
+    assert [credits_of(sdk, job) for _ in range(3)] == [0, 9, 9]
 
 
 def test_usage_wrong(sdk: LlamaCloud, provider: Provider, pdf: Path) -> None:

@@ -38,7 +38,7 @@ STATUSES: list[tuple[int, type[ParsegateError], type[ParsegateError], type[Parse
     (400, CallRefused, CallRefused, OddAnswer, AnswerLost),
     (401, CredentialRefused, CredentialRefused, CredentialRefused, CredentialRefused),
     (402, CreditsExhausted, CreditsExhausted, CreditsExhausted, CreditsExhausted),
-    (403, CredentialRefused, CredentialRefused, CredentialRefused, AnswerLost),
+    (403, CredentialRefused, CredentialRefused, OddAnswer, AnswerLost),
     (404, CallRefused, CallRefused, OddAnswer, AnswerLost),
     (405, CallRefused, CallRefused, OddAnswer, AnswerLost),
     (407, CallRefused, CallRefused, OddAnswer, AnswerLost),
@@ -56,6 +56,11 @@ STATUSES: list[tuple[int, type[ParsegateError], type[ParsegateError], type[Parse
     (504, ProviderUnavailable, AnswerLost, ProviderUnavailable, AnswerLost),
     (599, ProviderUnavailable, AnswerLost, ProviderUnavailable, AnswerLost),
 ]
+
+
+def test_a_403_in_json_is_the_credentials_whatever_it_says() -> None:
+    assert type(judged(403, b'{"error": "Forbidden"}')) is CredentialRefused
+    assert type(judged(403, b'{"error": "Forbidden"}', paid=True)) is AnswerLost
 
 
 @pytest.mark.parametrize(("status", "free", "paid", "proxy_free", "proxy_paid"), STATUSES)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.messages import ACTORS, MAX_BODY, QUEUES, Message, MessageRefused, admit, declarations
+from domain.messages import ACTORS, MAX_BODY, QUEUES, Message, MessageRefused, admit, check_payload, declarations
 
 DOCUMENT = "11111111-2222-4333-8444-555555555555"
 
@@ -91,35 +91,100 @@ def test_what_is_no_json_object_is_refused(body: bytes) -> None:
         admit(body, "submit")
 
 
-@given(st.binary(max_size=300), st.sampled_from(QUEUES))
-def test_no_bytes_raise_anything_else(body: bytes, queue: str) -> None:
-    with pytest.raises(MessageRefused):
-        admit(body, queue)
+def with_options(options: str) -> bytes:
+    """An order whose `options` are this text."""
+    kwargs = {"document_id": DOCUMENT, "source": "file:///srv/a.pdf", "options": {"version": "HERE"}}
+    return encoded(submit_body(kwargs=kwargs)).replace(b'"HERE"', options.encode())
 
 
+def nested(levels: int) -> list[Any]:
+    return [nested(levels - 1)] if levels else []
+
+
+UNSTORABLE = {
+    "300 levels": ("[" * 300 + "]" * 300, "nested too deep"),
+    "NaN": ("NaN", "NaN"),
+    "infinite": ("-Infinity", "Infinity"),
+    "a large float": ("1e999", "too large"),
+    "beyond 64 bits": (str(2**63), "too large"),
+    "below 64 bits": (str(-(2**63) - 1), "too large"),
+    "5000 digits": ("1" * 5000, "too large"),
+    "NUL": (r'"a\u0000"', "NUL"),
+    "NUL in a name": (r'{"\u0000": 1}', "NUL"),
+    "half a pair": (r'"\ud800"', "surrogate"),
+}
+"""JSON to Python, but nothing that can be stored and passed on."""
+
+
+@pytest.mark.parametrize(("options", "why"), UNSTORABLE.values(), ids=UNSTORABLE)
+def test_what_the_database_or_the_provider_can_not_take_is_refused(options: str, why: str) -> None:
+    with pytest.raises(MessageRefused, match=why):
+        admit(with_options(options), "submit")
+
+
+@pytest.mark.parametrize("number", [-(2**63), 2**63 - 1, 1.5])
+def test_numbers_come_through_as_they_are(number: float) -> None:
+    assert admit(with_options(str(number)), "submit").kwargs["options"] == {"version": number}
+
+
+@pytest.mark.parametrize("value", [{"deep": nested(300)}, {"a": b"\xff"}])
+def test_a_payload_that_is_no_json_is_refused(value: object) -> None:
+    with pytest.raises(MessageRefused, match="can't be written as JSON"):
+        check_payload(ACTORS["submit_document"], {"document_id": DOCUMENT, "source": "file:///a", "options": value})
+
+
+def let_in_or_refused(body: bytes, queue: str) -> None:
+    """What is let in is an actor of the queue, and can be written, stored and sent again."""
+    try:
+        admitted = admit(body, queue)
+    except MessageRefused as error:
+        str(error).encode()
+        return
+    assert ACTORS[admitted.actor_name].queue == queue
+    assert admit(admitted.encode(), queue) == admitted
+    text = json.dumps(dict(admitted.kwargs), allow_nan=False, ensure_ascii=False)
+    text.encode()
+    assert "\\u0000" not in text
+
+
+@given(
+    st.binary(max_size=300) | st.text(st.sampled_from('[]{}",:0e-\\u\ud800NaI'), max_size=99), st.sampled_from(QUEUES)
+)
+def test_no_bytes_raise_anything_else(body: bytes | str, queue: str) -> None:
+    let_in_or_refused(body.encode(errors="surrogatepass") if isinstance(body, str) else body, queue)
+
+
+texts = st.text() | st.text(st.characters(codec=None)) | st.sampled_from(["\0", "\ud800", DOCUMENT, "submit"])
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
     max_leaves=8,
 )
 
 
 @given(st.sampled_from(sorted(submit_body())), json_values)
 def test_no_value_of_a_field_raises_anything_else(field: str, value: Any) -> None:
-    try:
-        admitted = admit(encoded(submit_body(**{field: value})), "submit")
-    except MessageRefused:
-        return
-    assert admitted.actor_name in {name for name, spec in ACTORS.items() if spec.queue == "submit"}
+    let_in_or_refused(encoded(submit_body(**{field: value})), "submit")
+
+
+@given(st.data(), st.sampled_from(sorted(ACTORS)))
+def test_no_payload_raises_anything_else(data: st.DataObject, actor_name: str) -> None:
+    spec = ACTORS[actor_name]
+    names = st.sampled_from(sorted(spec.payload.model_fields) or ["job_id"]) | texts
+    known = {"job_id": DOCUMENT, "delivery_id": DOCUMENT, "document_id": DOCUMENT, "source": "file:///srv/a.pdf"}
+    said: dict[str, Any] = {name: value for name, value in known.items() if name in spec.payload.model_fields}
+    said |= dict(data.draw(st.lists(st.tuples(names, json_values), max_size=3)))
+    let_in_or_refused(encoded(submit_body(actor_name=actor_name, queue_name=spec.queue, kwargs=said)), spec.queue)
 
 
 def test_a_delay_queue_counts_as_its_own_queue() -> None:
     assert admit(encoded(submit_body(queue_name="submit.DQ", options={"eta": 1})), "submit.DQ").queue_name == "submit"
 
 
-@pytest.mark.parametrize("name", [name for name in ACTORS if name not in {"submit_document", "notify"}])
+@pytest.mark.parametrize("name", [name for name in ACTORS if name not in {"submit_document", "ingest_003", "notify"}])
 def test_what_we_write_ourselves_is_admitted(name: str) -> None:
-    message = Message(name, {"job_id": DOCUMENT}, "m-2", 1)
+    said = {"job_id": DOCUMENT} if ACTORS[name].payload.model_fields else {}
+    message = Message(name, said, "m-2", 1)
     assert admit(message.encode(), ACTORS[name].queue) == message
 
 

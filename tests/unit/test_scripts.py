@@ -156,16 +156,45 @@ def test_servers_that_are_given_need_nothing_installed() -> None:
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_the_script_ends_the_tests(tmp_path: Path, signum: signal.Signals) -> None:
     mark = tmp_path / "ended"
-    running = f"trap 'touch {mark}; exit 2' TERM; echo running; while :; do sleep 0.05; done"
-    command = [sys.executable, "-m", "tests.with_servers", "sh", "-c", running]
+    command = [sys.executable, "-m", "tests.with_servers", "sh", "-c", f"{until_asked(mark)} echo running; {WAITING}"]
     with subprocess.Popen(
         command, cwd=ROOT, env=os.environ | PROVIDED, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     ) as script:
         assert script.stdout is not None
         assert script.stdout.readline() == b"running\n"
         script.send_signal(signum)
-        assert script.wait(30) == 128 + signum
+        assert script.wait(60) == 128 + signum
     assert mark.exists()
+
+
+def until_asked(mark: Path) -> str:
+    """Shell that leaves a mark when it is asked to end, once its present child has ended."""
+    return f"trap 'touch {mark}; exit 2' TERM;"
+
+
+WAITING = "while :; do sleep 0.1; done"
+"""In short steps: a child that was just forked can miss a signal, and would keep the output open."""
+
+
+INTERRUPTED = """
+import os, signal, subprocess, sys
+from tests import with_servers
+
+class Interrupted(subprocess.Popen):
+    def __init__(self, *said, **more):
+        super().__init__(*said, **more)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+subprocess.Popen = Interrupted
+sys.exit(with_servers.main(sys.argv[1:]))
+"""
+
+
+def test_a_signal_that_comes_as_the_tests_start_ends_them_too(tmp_path: Path) -> None:
+    """Whoever is left holds the script's output open."""
+    command = [sys.executable, "-c", INTERRUPTED, "sh", "-c", f"{until_asked(tmp_path / 'ended')} {WAITING}"]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | PROVIDED, stdout=subprocess.PIPE, timeout=30, check=False)
+    assert done.returncode == 128 + signal.SIGTERM
 
 
 def shell(folder: Path, commands: str, **environment: str) -> Program:

@@ -8,7 +8,8 @@ import pytest
 
 from actors.boot import check_start
 from domain.errors import BadSetting
-from domain.settings import Mode, Rate, read_settings
+from domain.setting_sources import without_password
+from domain.settings import Mode, Rate, examine_settings, find_unknown_settings, read_settings
 
 KEY = "0123456789abcdef" * 4
 
@@ -50,7 +51,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("PARSEGATE_MODE=real\nPARSEGATE_PARSE_LIMIT=10/2\n")
     settings = read_settings({"PARSEGATE_MODE": "mock"}, dotenv)
-    assert (settings.mode, settings.parse_limit) == (Mode.MOCK, Rate(10, 2))
+    assert (settings.mode, settings.parse_limit) == (Mode.MOCK, (Rate(10, 2),))
 
 
 @pytest.mark.parametrize(
@@ -66,8 +67,18 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("PARSEGATE_DAILY_BUDGET_USD", "ten", "dollars"),
         ("PARSEGATE_BUDGET_TIMEZONE", "Mars/Olympus", "time zone"),
         ("PARSEGATE_BUDGET_TIMEZONE", "../../etc/passwd", "time zone"),
-        ("PARSEGATE_DOUBT_SECONDS", "0", "greater than or equal to 1"),
-        ("PARSEGATE_MAX_FILE_MB", "many", "valid integer"),
+        ("PARSEGATE_DOUBT_SECONDS", "0", "PARSEGATE_DOUBT_SECONDS: must be 1 or more, not '0'"),
+        ("PARSEGATE_MAX_FILE_MB", "many", "PARSEGATE_MAX_FILE_MB: must be a whole number, not 'many'"),
+        ("PARSEGATE_MAX_FILE_MB", "9999999", "must be at most 1,000,000"),
+        ("PARSEGATE_AMQP_URL", "redis://u:secret-but-short@x", "must be amqp://"),
+        ("PARSEGATE_AMQP_URL", "amqp://u:secret-but-short@x:port/v", "must be amqp://"),
+        ("PARSEGATE_DATABASE_URL", "mysql://u:secret-but-short@x/y", "must begin with postgresql://"),
+        ("PARSEGATE_DATABASE_URL", "sqlite:///", "names no file"),
+        ("PARSEGATE_SOURCE_ROOTS", "here/and/there", "whole path"),
+        ("PARSEGATE_SOURCE_ROOTS", "/,/nowhere/at/all", "does not exist here: /nowhere/at/all"),
+        ("PARSEGATE_PUBLIC_URL", "ftp://u:secret-but-short@x", "must be an http:// or https:// URL, not 'ftp://u:****"),
+        ("PARSEGATE_URL", "http://x:123456", "must be an http://"),
+        ("PARSEGATE_PRICES", "gold=1", "PARSEGATE_PRICES: names an unknown tier 'gold'"),
         ("PARSEGATE_PUBLIC_URL", "example.org", "http"),
         ("LLAMA_CLOUD_BASE_URL", "ftp://x", "http"),
         ("LLAMA_CLOUD_API_KEY_FILE", "/nowhere/at/all", "can't read"),
@@ -105,6 +116,70 @@ def test_the_vhost_is_parsegate_by_default(url: str, right: str) -> None:
     assert read_settings({"PARSEGATE_AMQP_URL": url}, None).amqp_url_with_vhost() == right
 
 
-def test_a_broker_url_of_another_kind_is_refused() -> None:
-    with pytest.raises(BadSetting, match="amqp://"):
-        read_settings({"PARSEGATE_AMQP_URL": "redis://x"}, None).amqp_url_with_vhost()
+def test_everything_malformed_is_found_and_the_rest_is_in_force(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("secret-but-short")
+    given = {
+        "PARSEGATE_DAILY_BUDGET_USD": "ten",
+        "PARSEGATE_PARSE_LIMIT": "many",
+        "PARSEGATE_SECRET_KEY_FILE": str(tmp_path / "key"),
+        "PARSEGATE_UPLOAD_LIMIT": "7/7",
+    }
+    settings, faults = examine_settings(given, None)
+    assert sorted(said.split(":")[0] for said in faults) == [
+        "PARSEGATE_DAILY_BUDGET_USD",
+        "PARSEGATE_PARSE_LIMIT",
+        "PARSEGATE_SECRET_KEY",
+    ]
+    assert "secret-but-short" not in str(faults)
+    assert settings.upload_limit == (Rate(7, 7),)
+    with pytest.raises(BadSetting, match=r"\(2 more: 'parsegate doctor' lists them\)"):
+        read_settings(given, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PARSEGATE_MODE=mock\nthis is = 'no setting\n", "line 2"),
+        (b"\x80\xff\x00\x01", "not a text"),
+        (b"A=b\x00c", "not a text"),
+        (None, "is a folder"),
+    ],
+)
+def test_a_settings_file_that_can_not_be_read_is_said(tmp_path: Path, content: bytes | None, words: str) -> None:
+    dotenv = tmp_path / ".env"
+    if content is None:
+        dotenv.mkdir()
+    else:
+        dotenv.write_bytes(content)
+    with pytest.raises(BadSetting, match=words) as caught:
+        read_settings({}, dotenv)
+    assert str(dotenv) in str(caught.value)
+    assert examine_settings({"PARSEGATE_MODE": "hybrid"}, dotenv)[0].mode is Mode.HYBRID
+
+
+def test_an_empty_secret_file_is_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    with pytest.raises(BadSetting, match=r"LLAMA_CLOUD_API_KEY_FILE: .*empty is empty"):
+        read_settings({"LLAMA_CLOUD_API_KEY_FILE": str(tmp_path / "empty")}, None)
+
+
+def test_a_misspelt_name_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PARSEGATE_DAILY_BUDGET=3\n")
+    given = {"PARSEGATE_MOED": "x", "PARSEGATE_MODE": "mock", "PARSEGATE_DEBUG": "1", "PARSEGATE_TOKEN_FILE": "y"}
+    budget, mode = find_unknown_settings(given, tmp_path / ".env")
+    assert mode == "PARSEGATE_MOED is not a setting: did you mean PARSEGATE_MODE?"
+    assert "did you mean PARSEGATE_DAILY_BUDGET_USD?" in budget
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:hush@db:5432/n?password=hush", "postgresql://u:********@db:5432/n?********"),
+        ("amqp://u:hu@sh@host/v", "amqp://u:********@host/v"),
+        ("https://example.org/a", "https://example.org/a"),
+        ("http://[::1", "http://********"),
+        ("parsegate-data/store", "parsegate-data/store"),
+    ],
+)
+def test_a_password_in_a_url_is_not_shown(url: str, shown: str) -> None:
+    assert without_password(url) == shown

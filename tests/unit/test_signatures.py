@@ -16,7 +16,9 @@ from domain.signatures import (
     event_signing_key,
     job_secret,
     lc_signature,
+    signature_003,
     standard_webhook_headers,
+    verify_003,
     verify_lc,
 )
 
@@ -78,6 +80,48 @@ def test_no_other_body_or_header_verifies(body: bytes, header: bytes) -> None:
     if header != good:
         with pytest.raises(BadSignature):
             verify_lc([KEY], JOB, [header], BODY)
+
+
+SECRETS = ["new-secret", "old-secret"]
+
+
+def test_a_003_signature_verifies_under_each_secret_in_force() -> None:
+    for secret in SECRETS:
+        right = hmac.new(secret.encode(), BODY, sha256).hexdigest().encode()
+        verify_003(SECRETS, [right], BODY)
+        assert signature_003(secret, BODY).encode() == right
+
+
+@pytest.mark.parametrize(
+    ("headers", "fault"),
+    [
+        ([], "signature_missing"),
+        ([signature_003("new-secret", BODY).encode()] * 2, "signature_doubled"),
+        ([b""], "signature_malformed"),
+        ([b"sha256=" + signature_003("new-secret", BODY).encode()], "signature_malformed"),
+        ([signature_003("new-secret", BODY).upper().encode()], "signature_malformed"),
+        ([signature_003("new-secret", BODY).encode()[:-1]], "signature_malformed"),
+        ([signature_003("new-secret", BODY + b" ").encode()], "signature_wrong"),
+        ([signature_003("another", BODY).encode()], "signature_wrong"),
+        ([b"0" * 64], "signature_wrong"),
+    ],
+)
+def test_no_other_003_signature_verifies(headers: list[bytes], fault: str) -> None:
+    for secrets in (SECRETS, []):
+        with pytest.raises(BadSignature) as caught:
+            verify_003(secrets, headers, BODY)
+        assert (caught.value.fault, str(caught.value)) == (fault, "the signature is missing or wrong")
+
+
+@given(st.binary(max_size=200), st.binary(max_size=100))
+def test_no_mutation_of_a_003_event_verifies(body: bytes, header: bytes) -> None:
+    good = signature_003(SECRETS[0], BODY).encode()
+    if body != BODY:
+        with pytest.raises(BadSignature):
+            verify_003(SECRETS, [good], body)
+    if header != good:
+        with pytest.raises(BadSignature):
+            verify_003(SECRETS, [header], BODY)
 
 
 def test_outgoing_events_verify_with_the_public_key() -> None:

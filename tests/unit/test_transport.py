@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import httpcore
 import httpx
 import pytest
 from cryptography import x509
@@ -17,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from llamaparse.address_guard import AddressGuard
-from llamaparse.transport import DeadlineTransport, Resolver
+from llamaparse.transport import GRACE_S, PACE_S, DeadlineTransport, Pace, Resolver
 from tests.raw_server import Conversation, RawServer, Script, answering, reply
 
 DEADLINE_S = 0.3
@@ -181,6 +183,32 @@ def test_the_clock_is_injected() -> None:
     passed = pytest.raises(httpx.TimeoutException, match="the deadline for the whole call has passed")
     with RawServer(answering(reply(200, "x"))) as server, passed:
         call(server.url, deadline_s=100, transport=DeadlineTransport(clock=lambda: next(ticks)))
+
+
+@pytest.mark.parametrize("drip", [drip_headers, drip_body])
+def test_a_server_that_drips_falls_behind_the_pace(drip: Script) -> None:
+    """Each read seems to take a second; no more than a hundred are waited for."""
+    seconds = itertools.count()
+    transport = DeadlineTransport(clock=lambda: float(next(seconds)))
+    with (
+        RawServer(drip) as server,
+        httpx.Client(transport=transport, timeout=20) as client,
+        pytest.raises(httpx.ReadTimeout, match="slower than 10,240 bytes a second"),
+    ):
+        client.get(server.url, extensions={"deadline_s": 1e6, "least_bytes_per_s": 10 * 1024})
+    assert next(seconds) < 4 * (GRACE_S + PACE_S)
+
+
+def test_the_pace_is_asked_for_after_a_while_and_again_and_again() -> None:
+    pace = Pace(10)
+    for _ in range(30):
+        pace.received(0, 1.0)
+    for _ in range(120):
+        pace.received(10, 1.0)
+    for _ in range(59):
+        pace.received(9, 1.0)
+    with pytest.raises(httpcore.ReadTimeout):
+        pace.received(9, 1.0)
 
 
 def test_a_slow_look_up_is_cut_off() -> None:

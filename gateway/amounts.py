@@ -1,0 +1,29 @@
+"""Money and times as JSON has them: numbers, and RFC 3339 in UTC."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from domain.clock import format_utc
+from domain.money import to_credits, to_usd
+
+
+def number(amount: Decimal) -> int | float:
+    """A JSON number."""
+    return int(amount) if amount == amount.to_integral_value() else float(amount)
+
+
+def credits_number(amount: int) -> int | float:
+    """Millicredits as credits."""
+    return number(to_credits(amount))
+
+
+def usd_number(amount: int, usd_per_credit: Decimal) -> int | float:
+    """Millicredits as dollars."""
+    return number(to_usd(amount, usd_per_credit))
+
+
+def time_text(moment: datetime | None) -> str | None:
+    """A moment, or null."""
+    return None if moment is None else format_utc(moment)

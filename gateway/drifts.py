@@ -1,0 +1,124 @@
+"""``/v1/drifts``: bills that are not what was priced, and a person's word on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import falcon.asgi
+
+from domain.budgets import MOST_CREDITS
+from domain.errors import OrderRefused
+from domain.money import MILLI, Millicredits
+from domain.settlement import DriftKind
+from gateway.amounts import credits_number, time_text
+from gateway.auth import bearer_of
+from gateway.bodies import read_json
+from gateway.dependencies import Dependencies
+from gateway.pool import run_in
+from models import attempts, drifts, jobs
+from models.control import instance_id
+from models.service_events import ServiceEvents
+from models.tables import Drift
+from models.tokens import Bearer, Scope
+
+MAX_BODY: Final = 16 * 1024
+MOST: Final = 1000
+USUAL: Final = 100
+MOST_WORDS: Final = 500
+USAGE: Final = (
+    'send {"explanation": "why"}, and "billed_credits" where the provider never told and you know what it billed'
+)
+
+
+class Drifts:
+    """``GET /v1/drifts``."""
+
+    scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._pool = dependencies.pool
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Those that nobody has explained, newest first; ``?all=true`` tells the others too, ``?limit=`` how many.
+
+        A token that is not an admin's sees its tenant's.
+
+        Raises:
+            Problem: 400, a parameter is malformed.
+        """
+        every = req.get_param_as_bool("all", default=False)
+        most = req.get_param_as_int("limit", min_value=1, max_value=MOST, default=USUAL)
+        bearer = bearer_of(req)
+        tenant = None if bearer.may(Scope.ADMIN) else bearer.tenant
+        found = await run_in(self._pool, lambda: drifts.find(most, every=bool(every), tenant=tenant))
+        resp.media = {"items": [_view(drift) for drift in found]}
+
+
+class DriftExplanation:
+    """``POST /v1/drifts/{drift_id}/explain``."""
+
+    scopes: Mapping[str, Scope] | None = {"POST": Scope.ADMIN}
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._pool, self._clock = dependencies.pool, dependencies.clock
+        self._has_exchange = dependencies.settings.amqp_url is not None
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, drift_id: int) -> None:
+        """Put a person's explanation on record; what was assumed is corrected if it says what was billed.
+
+        Raises:
+            Problem: 400, 415.
+            NotFound: there is no such drift.
+            OrderRefused: 422.
+        """
+        words, billed = _read(await read_json(req, MAX_BODY, USAGE))
+        resp.media = await run_in(self._pool, self._explain, drift_id, words, billed, bearer_of(req))
+
+    def _explain(self, drift_id: int, words: str, billed: Millicredits | None, bearer: Bearer) -> dict[str, Any]:
+        drift, now = drifts.get(drift_id), self._clock()
+        with jobs.owning(drift.attempt.job_id):
+            if billed is not None:
+                attempt = attempts.get_attempt(drift.attempt_id)
+                if not attempts.correct(attempt, billed, now=now, why=f"{bearer.name}: {words}"):
+                    raise OrderRefused("what this cost is known: only what was assumed can be corrected")
+                if billed > attempt.estimate:
+                    events = ServiceEvents(instance_id(now), exchange=self._has_exchange)
+                    events.report_drift(attempt, DriftKind.OVER_RESERVATION, billed, now=now)
+            drifts.explain(drift, words, now=now, by=bearer.name)
+        return _view(drifts.get(drift_id))
+
+
+def _read(body: Any) -> tuple[str, Millicredits | None]:
+    if not isinstance(body, dict) or set(body) - {"explanation", "billed_credits"}:
+        raise OrderRefused(USAGE)
+    words, billed = body.get("explanation"), body.get("billed_credits")
+    if not isinstance(words, str) or not words.strip() or len(words) > MOST_WORDS:
+        raise OrderRefused(f"explanation must be a text of 1 to {MOST_WORDS} characters")
+    if billed is None:
+        return words.strip(), None
+    amount = Decimal(str(billed)) if isinstance(billed, int | float) and not isinstance(billed, bool) else Decimal(-1)
+    if not amount.is_finite() or not 0 <= amount <= MOST_CREDITS or amount * MILLI % 1:
+        raise OrderRefused(f"billed_credits must be a number from 0 to {MOST_CREDITS:,}, to a thousandth")
+    return words.strip(), Millicredits(int(amount * MILLI))
+
+
+def _view(drift: Drift) -> dict[str, Any]:
+    attempt = drift.attempt
+    return {
+        "drift_id": drift.drift_id,
+        "kind": drift.kind,
+        "job_id": str(attempt.job_id),
+        "attempt_id": str(drift.attempt_id),
+        "tenant": attempt.job.tenant,
+        "priced_credits": credits_number(drift.priced),
+        "billed_credits": None if drift.billed is None else credits_number(drift.billed),
+        "settled_credits": None if attempt.billed is None else credits_number(attempt.billed),
+        "assumed": attempt.assumed,
+        "at": time_text(drift.at),
+        "asked_again_at": time_text(drift.due_at),
+        "explained_at": time_text(drift.explained_at),
+        "explained_by": drift.explained_by,
+        "explanation": drift.explanation,
+    }

@@ -1,0 +1,113 @@
+"""The older "003" webhooks: ``POST /api/v1/webhooks/llamaparse`` and ``POST /webhook/llamaparse/{job_id}``.
+
+One secret signs all of them, so a body that does not name its job could be replayed on any other: it only makes us ask
+the provider. What a body that names its job carries is taken in by `actors.ingest_003`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import falcon.asgi
+
+from domain.clock import format_utc
+from domain.errors import NotFound
+from domain.job_state import Provenance
+from domain.messages import STAGED_003, Message
+from domain.results import encode_pages
+from domain.signatures import BadSignature, verify_003
+from domain.webhook_003 import Event003, Malformed003, parse_003
+from gateway.bodies import read_body
+from gateway.dependencies import Dependencies
+from gateway.pool import run_in
+from gateway.problems import Problem
+from gateway.rejections import Rejections
+from gateway.requests import UUID_TEXT, raw_headers
+from models.jobs import find_job
+from models.store import Store
+from models.tables import Job
+from models.tokens import Scope
+
+MAX_BODY: Final = 8 * 1024 * 1024
+"""Bytes. These events carry the whole result, and anybody may send one before its signature is looked at: a result that
+is larger is fetched from the provider."""
+
+
+class Webhook003:
+    """Takes an event in, with the job in the route or without."""
+
+    scopes: Mapping[str, Scope] | None = None
+
+    def __init__(self, dependencies: Dependencies, rejections: Rejections) -> None:
+        self._secrets = [secret.get_secret_value() for secret in dependencies.settings.webhook_secrets_003]
+        self._pool, self._store, self._clock = dependencies.pool, dependencies.store, dependencies.host_clock
+        self._publisher, self._rejections = dependencies.publisher, rejections
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: str | None = None) -> None:
+        """200 once the event is safe, with the answer that these routes always gave.
+
+        Raises:
+            Problem: 404, 413.
+            BadSignature: 401, whatever is wrong with it.
+            Malformed003: 422.
+            NotFound: 404, there is no such job.
+            StoreUnavailable: 503.
+        """
+        if job_id is not None and not UUID_TEXT.fullmatch(job_id):
+            raise Problem(404, "not_found", "there is no such route")
+        body = await read_body(req, MAX_BODY)
+        try:
+            verify_003(self._secrets, raw_headers(req, b"x-webhook-signature"), body)
+        except BadSignature as error:
+            self._rejections.note(req, error.fault, job_id=job_id, body=body)
+            raise
+        try:
+            event = parse_003(body)
+            job = await run_in(self._pool, _job_of, event, None if job_id is None else UUID(job_id))
+        except (Malformed003, NotFound) as error:
+            self._rejections.note(req, error.reason, job_id=job_id, body=body)
+            raise
+        message = await run_in(self._pool, _message, event, job, self._store)
+        await self._publisher.send(Message(*message, str(uuid4()), int(self._clock().timestamp() * 1000)))
+        resp.media = {
+            "success": True,
+            "message": f"event {event.status.value} received",
+            "job_id": str(job.job_id),
+            "document_id": str(job.document_id),
+            "processed_at": format_utc(self._clock()),
+        }
+
+
+def _job_of(event: Event003, in_route: UUID | None) -> Job:
+    """The job that an event is about.
+
+    Raises:
+        Malformed003: it names none, another than the route, or another document than the job's.
+        NotFound: there is none.
+    """
+    if event.job_id is not None and in_route is not None and event.job_id != in_route:
+        raise Malformed003("job_id is not the route's", reason="job_mismatch")
+    named = event.job_id or in_route
+    if named is None:
+        raise Malformed003("job_id is missing", reason="job_missing")
+    job = find_job(named)
+    if job is None:
+        raise NotFound(f"there is no job {named}", reason="unknown_job")
+    if event.document_id is not None and event.document_id != job.document_id:
+        raise Malformed003("document_id is not the job's", reason="document_mismatch")
+    return job
+
+
+def _message(event: Event003, job: Job, store: Store) -> tuple[str, dict[str, Any]]:
+    """The actor and what it is told; a result waits in the store."""
+    said: dict[str, Any] = {"job_id": str(job.job_id)}
+    if event.job_id is None:
+        return "ingest_result", said
+    said |= {"status": event.status.value, "parse_job_id": event.parse_job_id, "error": event.error}
+    if event.result is not None:
+        path = f"{STAGED_003}{uuid4()}"
+        store.write_bytes(path, encode_pages(event.result, Provenance.REAL, truncated=False))
+        said["result_path"] = path
+    return "ingest_003", {name: value for name, value in said.items() if value is not None}

@@ -1,0 +1,80 @@
+"""Doing again what the local parser stood in for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from peewee import fn
+
+from domain.job_state import JobState, Provenance
+from domain.settings import Mode
+from models.database import reading, transaction
+from models.jobs import record
+from models.tables import Document, Job
+
+WITHOUT_RESULT: Final = (JobState.FAILED, JobState.REJECTED, JobState.CANCELLED)
+"""How a job may end so that its document can be ordered again once more."""
+
+
+def find_mocked(limit: int) -> Sequence[Job]:
+    """Completed jobs whose result the local parser made, and which were not ordered again, oldest first."""
+    later: Any = Job.alias()
+    redone = later.select().where(later.redoes == Job.job_id, later.state.not_in(WITHOUT_RESULT))
+    query = (
+        Job.select(Job, Document)
+        .join(Document)
+        .where(
+            Job.state == JobState.COMPLETED,
+            Job.provenance == Provenance.MOCK,
+            Document.deleted_at.is_null(),
+            ~fn.EXISTS(redone),
+        )
+    )
+    with reading():
+        return list(query.order_by(Job.created_at, Job.job_id).limit(limit))
+
+
+def open_redo(job: Job, *, who: str, now: datetime, due_at: datetime) -> UUID | None:
+    """Order a job's document again, for real; None if it was ordered again already. The earlier job stays as it is."""
+    job_id = uuid4()
+    with transaction():
+        made = (
+            Job.insert(
+                job_id=job_id,
+                document=job.document_id,
+                tenant=job.tenant,
+                state=JobState.RECEIVED,
+                tier=job.tier,
+                options=job.options,
+                tags=job.tags,
+                priority=job.priority,
+                mode=Mode.REAL,
+                redoes=job.job_id,
+                correlation_id=job.correlation_id,
+                callback_url=job.callback_url,
+                due_at=due_at,
+                created_at=now,
+                updated_at=now,
+            )
+            .on_conflict_ignore()
+            .as_rowcount()
+            .execute()
+        )
+        if made:
+            record(job_id, None, JobState.RECEIVED, who=who, why=f"job {job.job_id} again, for real", at=now)
+    return job_id if made else None
+
+
+def redone_by(job_id: UUID) -> Job | None:
+    """The job that did a job again and completed, with its document; None if there is none."""
+    with reading():
+        found: Job | None = (
+            Job.select(Job, Document)
+            .join(Document)
+            .where(Job.redoes == job_id, Job.state == JobState.COMPLETED)
+            .get_or_none()
+        )
+    return found
