@@ -19,7 +19,7 @@ from domain.errors import OrderRefused, ParsegateError
 from domain.events import EventType
 from domain.job_state import JobState, Provenance
 from domain.money import Millicredits, format_credits
-from domain.pricing import price
+from domain.pricing import price_counted
 from domain.settings import Mode, OnExhausted
 from llamaparse.router import Route
 from models import admission, attempts, jobs, reuse
@@ -200,12 +200,20 @@ def _refused(services: Services, job: Job, done: Round, refusal: Refusal) -> Non
 
 
 def refuse_for_good(services: Services, job: Job, refusal: Refusal) -> None:
-    """Reject a job that costs more than a budget's whole limit; one that is deferred waits on for another limit."""
-    if job.state == JobState.RECEIVED:
+    """Reject a job that costs more than a budget's whole limit, unless the local parser may stand in for it.
+
+    One that is deferred waits on for another limit.
+    """
+    if job.state == JobState.RECEIVED and not may_be_mocked(services, job):
         with transaction():
             reject_job(services, job, over_a_whole_window(job.estimate or 0, refusal.key, refusal.limit))
     else:
         hold_back(services, job, Shortage.of(job, refusal))
+
+
+def may_be_mocked(services: Services, job: Job) -> bool:
+    """True if the local parser takes a job that no budget has room for."""
+    return services.settings.on_budget_exhausted is OnExhausted.MOCK and job.mode != Mode.REAL
 
 
 def over_a_whole_window(amount: int, key: BudgetKey, limit: int) -> OrderRefused:
@@ -246,14 +254,11 @@ def _admit_copy(services: Services, job: Job) -> bool:
 
 def hold_back(services: Services, job: Job, shortage: Shortage) -> None:
     """There is no money for a waiting job: defer it, or do what `PARSEGATE_ON_BUDGET_EXHAUSTED` says."""
-    policy = services.settings.on_budget_exhausted
-    if policy is OnExhausted.MOCK and job.mode == Mode.REAL:
-        policy = OnExhausted.DEFER
     with transaction():
-        if job.state == JobState.DEFERRED or policy is OnExhausted.DEFER:
-            defer(services, job, shortage)
-        elif policy is OnExhausted.MOCK:
+        if job.state != JobState.DEFERRED and may_be_mocked(services, job):
             _admit(services, job, Provenance.MOCK)
+        elif job.state == JobState.DEFERRED or services.settings.on_budget_exhausted is not OnExhausted.REJECT:
+            defer(services, job, shortage)
         else:
             words = f"{shortage.words}, and PARSEGATE_ON_BUDGET_EXHAUSTED is reject"
             reject_job(services, job, OrderRefused(words, reason="budget_exhausted"))
@@ -269,7 +274,7 @@ def _admit(services: Services, job: Job, provenance: Provenance, **changes: Any)
     now, amount = services.clock(), price_now(services, job) if pays else Millicredits(0)
     if pays and amount != job.estimate:
         # Who is refused for good is left out by its estimate (`Blocked.too_dear`).
-        admission.reprice(job, amount)
+        admission.set_estimate(job, amount)
     with savepoint():
         moved = jobs.step(
             job.job_id,
@@ -298,10 +303,10 @@ def _admit(services: Services, job: Job, provenance: Provenance, **changes: Any)
 
 def price_now(services: Services, job: Job) -> Millicredits:
     """What a job that was counted costs at most today: the price may have changed while it waited."""
-    # `pages` is what the order's page ranges left.
-    options = {name: value for name, value in job.options.items() if name != "page_ranges"}
     try:
-        return price(job.pages or 1, job.tier, options, services.settings.prices_at(services.clock())).amount
+        return price_counted(
+            job.pages or 1, job.tier, job.options, services.settings.prices_at(services.clock())
+        ).amount
     except OrderRefused:
         return Millicredits(job.estimate or 0)
 

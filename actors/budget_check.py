@@ -6,14 +6,23 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from actors.admission import Round, admit_free, admit_waiting, hold_back, keys_of, over_a_whole_window, refuse_for_good
+from actors.admission import (
+    Round,
+    admit_free,
+    admit_waiting,
+    hold_back,
+    keys_of,
+    may_be_mocked,
+    over_a_whole_window,
+    refuse_for_good,
+)
 from actors.outcome import fail_job, reject_job
+from actors.poison import about
 from actors.reuse import find_result
 from actors.services import LEASE, Services
 from domain.errors import NotFound, OrderRefused, Permanent, Waiting
 from domain.pricing import Quote, price
 from domain.reuse import work_key
-from domain.settings import Mode, OnExhausted
 from llamaparse.router import Route
 from models import admission, budgets, jobs
 from models.due import claim_waiting, waiting_nudge_came
@@ -61,8 +70,9 @@ def check_waiting(services: Services) -> None:
         if not claimed:
             return
         for job_id in claimed:
-            if not admit_free(services, jobs.get_job(job_id)):
-                _wait_on(services, job_id, done)
+            with about(job_id):
+                if not admit_free(services, jobs.get_job(job_id)):
+                    _wait_on(services, job_id, done)
 
 
 def _wait_on(services: Services, job_id: UUID, done: Round) -> None:
@@ -116,8 +126,7 @@ def _check_fits_a_window(services: Services, job: Job, quote: Quote) -> None:
     Raises:
         OrderRefused: it costs more than a whole window of one of its budgets allows.
     """
-    parsed_here = services.settings.on_budget_exhausted is OnExhausted.MOCK and job.mode != Mode.REAL
-    if services.route_of(job) is Route.LOCAL or parsed_here:
+    if services.route_of(job) is Route.LOCAL or may_be_mocked(services, job):
         return
     for balance in budgets.balances_of(keys_of(job), services.clock(), services.settings.budget_timezone):
         if balance.limit is not None and quote.amount > balance.limit:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any, Final
 from uuid import UUID
 
 from actors.notify import GIVE_UP_AFTER, MOST_WAIT_S
 from actors.outcome import fail_job
 from actors.services import Services, log
-from domain.errors import NotFound, Permanent
+from domain.errors import NotFound, ParsegateError, Permanent
 from domain.job_state import AttemptState
 from models import attempts, deliveries, drifts, jobs
 from models.poison import Counted, count_failure
@@ -17,6 +18,38 @@ from models.poison import Counted, count_failure
 MOST_FAILURES: Final = 5
 FIRST_WAIT_S: Final = 60.0
 MOST_PAUSE_S: Final = 3600.0
+
+
+class AboutJob(Exception):
+    """An unexpected failure of a message that is about many jobs; its cause is what was raised.
+
+    Args:
+        job_id: the job that it looked at.
+    """
+
+    def __init__(self, job_id: UUID, cause: Exception) -> None:
+        super().__init__(f"job {job_id}: {type(cause).__name__}: {cause}")
+        self.job_id, self.cause = job_id, cause
+
+
+class about:  # noqa: N801 - read as a statement: `with about(job_id):`
+    """What nobody expects in here counts on this job, not on nobody.
+
+    Raises:
+        AboutJob: it happened.
+    """
+
+    def __init__(self, job_id: UUID) -> None:
+        self._job_id = job_id
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(error, ParsegateError):
+            raise AboutJob(self._job_id, error) from error
 
 
 def unexpected(services: Services, said: Mapping[str, Any], error: BaseException) -> None:
@@ -31,6 +64,8 @@ def unexpected(services: Services, said: Mapping[str, Any], error: BaseException
     Raises:
         StoreUnavailable: our own database can't be used now; the next failure counts.
     """
+    if isinstance(error, AboutJob):
+        said, error = {"job_id": error.job_id}, error.cause
     words = " ".join(f"{type(error).__name__}: {error}".split())
     if "delivery_id" in said:
         _delivery_failed(services, UUID(str(said["delivery_id"])), words)

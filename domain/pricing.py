@@ -84,6 +84,15 @@ def price(pages: int, tier: str, options: Mapping[str, Any], prices: Prices = LA
     return Quote(tier, billable_pages(pages, _section(options, "page_ranges")), page_price)
 
 
+def price_counted(pages: int, tier: str, options: Mapping[str, Any], prices: Prices) -> Quote:
+    """As `price`, for a document that was counted before: `pages` is what the order's page ranges left.
+
+    Raises:
+        OrderRefused: it can't be priced any more.
+    """
+    return price(pages, tier, {name: value for name, value in options.items() if name != "page_ranges"}, prices)
+
+
 def check_options(tier: str, options: Mapping[str, Any], tiers: Collection[str] = TIERS) -> None:
     """Refuse what can't be priced or isn't the order's to say.
 

@@ -81,7 +81,8 @@ class DriftExplanation:
         with jobs.owning(drift.attempt.job_id):
             if billed is not None:
                 attempt = attempts.get_attempt(drift.attempt_id)
-                if not attempts.correct(attempt, billed, now=now, why=f"{bearer.name}: {words}"):
+                again = drifts.by_a_person(drift)
+                if not attempts.correct(attempt, billed, now=now, why=f"{bearer.name}: {words}", again=again):
                     raise OrderRefused("what this cost is known: only what was assumed can be corrected")
                 if billed > attempt.estimate:
                     events = ServiceEvents(instance_id(now), exchange=self._has_exchange)

@@ -83,7 +83,7 @@ class Quotes:
             "fits": all(fit.fits for fit in fits),
             "starts_at": None if all(fit.fits for fit in fits) else _latest(starts),
             "waiting": count_waiting(),
-            "mode": read_mode(self._configured_mode).mode.value,
+            "mode": (order.mode or read_mode(self._configured_mode).mode).value,
             "on_budget_exhausted": self._settings.on_budget_exhausted.value,
         }
 

@@ -16,7 +16,7 @@ from domain.job_state import JobState
 from domain.messages import Message
 from domain.money import Millicredits
 from domain.prices import Prices
-from domain.pricing import Quote, price
+from domain.pricing import Quote, price_counted
 from domain.settings import Mode
 from gateway.amounts import credits_number, usd_number
 from gateway.auth import bearer_of
@@ -103,10 +103,8 @@ class Redo:
 
 def _price(job: Job, prices: Prices) -> Quote | None:
     """What a job costs at most now; None if it can't be priced any more: then it fails, and costs nothing."""
-    # `pages` is what the order's page ranges left.
-    options = {name: value for name, value in job.options.items() if name != "page_ranges"}
     try:
-        return price(job.pages or 1, job.tier, options, prices)
+        return price_counted(job.pages or 1, job.tier, job.options, prices)
     except OrderRefused:
         return None
 

@@ -79,7 +79,7 @@ def enqueue(
     return bool(moved)
 
 
-def reprice(job: Job, estimate: Millicredits) -> None:
+def set_estimate(job: Job, estimate: Millicredits) -> None:
     """The price has changed while a job waited. Call it in the admission step."""
     Job.update(estimate=estimate).where(Job.job_id == job.job_id).execute()
     job.estimate = estimate

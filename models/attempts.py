@@ -167,13 +167,21 @@ def never_made(attempt: Attempt, before: AttemptState, *, why: str, now: datetim
     return bool(closed)
 
 
-def correct(attempt: Attempt, billed: Millicredits, *, now: datetime, why: str) -> bool:
-    """It is known after all what an attempt cost that was settled at its estimate: by the provider, or a person."""
+def correct(attempt: Attempt, billed: Millicredits, *, now: datetime, why: str, again: bool = False) -> bool:
+    """It is known after all what an attempt cost that was settled at its estimate: by the provider, or a person.
+
+    Args:
+        again: a person has said so before, and may have been wrong.
+    """
     with transaction():
         change = billed - (attempt.billed or 0)
         corrected = (
             Attempt.update(billed=billed, assumed=False)
-            .where(Attempt.attempt_id == attempt.attempt_id, Attempt.assumed, Attempt.billed == attempt.billed)
+            .where(
+                Attempt.attempt_id == attempt.attempt_id,
+                (Attempt.assumed | again) & Attempt.settled_at.is_null(False),
+                Attempt.billed == attempt.billed,
+            )
             .execute()
         )
         if corrected and change:

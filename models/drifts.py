@@ -40,6 +40,11 @@ def report(
     return bool(made)
 
 
+def by_a_person(drift: Drift) -> bool:
+    """True if what an assumed bill really was is known by a person's word alone, which may be taken back."""
+    return DriftKind(drift.kind) in _ASKED and drift.explained_by is not None
+
+
 def to_be_asked(job_id: UUID) -> Sequence[Drift]:
     """A job's drifts about which the provider may still be asked."""
     with reading():

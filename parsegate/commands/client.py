@@ -38,12 +38,12 @@ def submit(files: Sequence[Path], tier: str | None, mode: str | None, wait: bool
 
     Example: parsegate submit policy.pdf --tier agentic --wait
     """
+    fields = {name: value for name, value in (("tier", tier), ("mode", mode)) if value is not None}
     if dry_run:
-        show_quote(files, tier, as_json)
+        show_quote(files, fields, as_json)
         return
     with connect(read_settings()) as api:
-        said = {"tier": tier, "mode": mode}
-        jobs, trouble = _order(api, files, {name: value for name, value in said.items() if value is not None})
+        jobs, trouble = _order(api, files, fields)
         if wait and trouble is None:
             from parsegate.following import follow
 

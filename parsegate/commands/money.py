@@ -33,12 +33,11 @@ def quote(files: Sequence[Path], tier: str | None, as_json: bool) -> None:
 
     Example: parsegate quote policy.pdf contract.pdf --tier agentic
     """
-    show_quote(files, tier, as_json)
+    show_quote(files, {"tier": tier} if tier is not None else {}, as_json)
 
 
-def show_quote(files: Sequence[Path], tier: str | None, as_json: bool) -> None:
-    """Print what documents would cost."""
-    fields = {"tier": tier} if tier is not None else {}
+def show_quote(files: Sequence[Path], fields: Mapping[str, str], as_json: bool) -> None:
+    """Print what documents would cost that are ordered with these fields."""
     with connect(read_settings()) as api:
         parts = [_quote(api, files[i : i + FILES_AT_ONCE], fields) for i in range(0, len(files), FILES_AT_ONCE)]
         said = parts[0]
@@ -104,7 +103,8 @@ def show_budget(as_json: bool) -> None:
 def set_budget(amount: str | None, name: str, extra: str | None, until: str | None, as_json: bool) -> None:
     """Set a limit: dollars (12.50), credits (8000credits) or unlimited. In force on every process at once.
 
-    What waits for the budget starts as soon as there is room.
+    What waits for the budget starts as soon as there is room. A limit in dollars follows the price of a credit; an
+    increase is as many credits as its dollars buy when it is granted.
 
     Example: parsegate budget set 100 --budget tenant:acme/month
     """

@@ -49,6 +49,9 @@ def test_quote_and_dry_run_say_the_same_and_order_nothing(run: Start) -> None:
     as_json = said(run("quote", "7.pdf", "--json"))
     assert (as_json["credits"], as_json["fits"]) == (21, True)
     assert said(run("submit", "7.pdf", "--dry-run", "--json")) == as_json
+    mocked = answer(run("submit", "7.pdf", "--mode", "mock", "--dry-run"))
+    assert "the mode is mock: documents are parsed here, and nothing is paid" in mocked
+    assert "the mode is" not in answer(run("submit", "7.pdf", "--dry-run"))
     assert said(run("usage", "--json"))["rows"] == []
 
 

@@ -571,6 +571,29 @@ def test_what_never_fits_stops_nobody_else(make: Making) -> None:
     assert world.run_until(world.order_file(a_page(world, "cheap"))).provenance == Provenance.REAL
 
 
+@pytest.mark.parametrize("lowered_after", ["before it is counted", "while it waits"])
+def test_the_local_parser_stands_in_for_what_never_fits(make: Making, lowered_after: str) -> None:
+    """`mock` means that nobody is turned away for money, were it more than a whole day's."""
+    is_late = lowered_after == "while it waits"
+    world = make(100 if is_late else 3, PARSEGATE_ON_BUDGET_EXHAUSTED="mock")
+    dear = world.order_file(a_page(world, "dear"), tier="agentic")
+    if is_late:
+        while jobs.get_job(dear.job_id).document.raw_sha256 is None:
+            world.handle(world.queue.popleft())
+        admission.enqueue(
+            jobs.get_job(dear.job_id),
+            pages=1,
+            pages_guessed=False,
+            estimate=Millicredits(10_000),
+            work_key=None,
+            due_at=world.now(),
+        )
+        budgets.set_budget(GLOBAL_DAY, Millicredits(3000), who="test", now=world.now(), zone=ZONE)
+    done = world.run_until(dear)
+    assert (done.state, done.provenance) == (JobState.COMPLETED, Provenance.MOCK)
+    assert world.stats()["jobs_created"] == 0
+
+
 def test_a_lowered_limit_keeps_what_waits_and_lets_the_others_pass(make: Making) -> None:
     world = make(10)
     world.run_until(world.order_file(a_page(world, "first")))

@@ -71,10 +71,23 @@ def test_who_knows_what_was_billed_settles_it(gateway: Gateway) -> None:
     (entry,) = LedgerEntry.select().where(LedgerEntry.attempt == attempt.attempt_id, LedgerEntry.kind == "adjust")
     assert "free of charge" in entry.why
     assert audit.find_faults() == []
-    refused = gateway.client(Scope.ADMIN).post(path, json={"explanation": "or not", "billed_credits": 9})
+
+
+def test_a_persons_word_can_be_taken_back_and_the_providers_not(gateway: Gateway) -> None:
+    attempt, http = assumed(), gateway.client(Scope.ADMIN)
+    (drift,) = listed(gateway)
+    path = f"/v1/drifts/{drift['drift_id']}/explain"
+    for billed in (0, 9):
+        said = http.post(path, json={"explanation": "by their mail", "billed_credits": billed}).raise_for_status()
+        assert said.json()["settled_credits"] == billed
+        assert balance(GLOBAL_DAY, host_now(), ZONE).spent == billed * 1000
+    assert audit.find_faults() == []
+    drifts.explain(drifts.get(drift["drift_id"]), "the provider billed 9 after all", now=host_now())
+    refused = http.post(path, json={"explanation": "or not", "billed_credits": 0})
     assert (refused.status_code, "only what was assumed" in refused.text) == (422, True)
+    assert attempts.get_attempt(attempt.attempt_id).billed == 9000
     (kept,) = listed(gateway, "?all=true")
-    assert kept["explanation"] == "free of charge"
+    assert kept["explanation"] == "the provider billed 9 after all"
 
 
 def test_what_was_explained_is_not_asked_about_again(gateway: Gateway) -> None:

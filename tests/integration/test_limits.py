@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+import models.database
+import models.pace
+import models.slots
 from domain.errors import OrderRefused
 from domain.job_state import JobState
 from domain.pace import Outcome, Route, limits_of
@@ -185,3 +191,44 @@ def test_the_command_line_shows_and_sets(start_program: Callable[..., Program], 
     assert said.startswith("parsegate: parse: write ")
     assert said.endswith("COUNT/SECONDS, both from 1, such as 50/10, or 'default'\n")
     assert run("set", "speed", "1/1")[0] == 2
+
+
+def test_the_command_line_tells_each_waiting_job(start_program: Callable[..., Program], tmp_path: Path) -> None:
+    start_program("up", "--simulator", "--port", "0").wait_for("ready on")
+
+    def run(*arguments: str) -> str:
+        program = start_program(*arguments)
+        assert program.process.wait(timeout=60) == 0, program.output
+        return program.output
+
+    run("limits", "set", "parse", "1/600")
+    assert "waiting job" not in run("limits", "show")
+    names = [f"{name}.txt" for name in ("first", "second", "third")]
+    for name in names:
+        (tmp_path / name).write_text(f"A note, the {name}.\n")
+    ids = {job["job_id"] for job in json.loads(run("submit", *names, "--json"))}
+    row = re.compile(r"^ *([-0-9a-f]{36}) +parse +\d{4}-\d\d-\d\d .*1 per 600 s", re.MULTILINE)
+    until = time.monotonic() + 30
+    while len(found := row.findall(shown := run("limits", "show"))) < 2:
+        assert time.monotonic() < until, shown
+    assert set(found) < ids
+    assert len(row.findall(run("limits", "show", "--waiting", "1"))) == 1
+
+
+def test_the_limiter_goes_by_the_databases_clock(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A host whose own clock is an hour fast gets no slot sooner, and takes none away."""
+
+    class Fast(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Fast:
+            return cls.fromtimestamp(time.time() + 3600, tz)
+
+    with state_of("postgresql", tmp_path):
+        pacer = Pacer(limits_of(settings_of(PARSEGATE_PARSE_LIMIT="1/60")), server_now)
+        assert isinstance(pacer.take(Route.CREATE, uuid4()), Taken)
+        truth = server_now()
+        for module in (models.database, models.pace, models.slots):
+            monkeypatch.setattr(module, "datetime", Fast, raising=False)
+        promised = Pacer(limits_of(settings_of(PARSEGATE_PARSE_LIMIT="1/60")), server_now).take(Route.CREATE, uuid4())
+        assert isinstance(promised, Promised)
+        assert timedelta(seconds=50) < promised.at - truth < timedelta(seconds=200)

@@ -9,12 +9,16 @@ from uuid import uuid4
 
 import pytest
 
+from actors import budget_check
+from actors.admission import Round
 from actors.clock import sweep
-from actors.poison import MOST_FAILURES, unexpected
+from actors.poison import MOST_FAILURES, AboutJob, unexpected
+from domain.budgets import GLOBAL_DAY
 from domain.job_state import AttemptState, JobState
 from domain.messages import Message
+from domain.money import ZERO
 from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
-from models import attempts, deliveries, jobs, ledger
+from models import admission, attempts, budgets, deliveries, jobs, ledger
 from models.tables import Attempt, Delivery, Job
 from parsegate.sample_documents import SAMPLES, sample_path
 from tests.state import KINDS, state_of
@@ -70,6 +74,29 @@ def test_a_job_that_fails_unexpectedly_five_times_fails(world: World, state: Job
     assert [row.event_type for row in Delivery.select().where(Delivery.job == job.job_id)] == ["document.failed"]
     told = [row.why for row in jobs.history(job.job_id) if row.before == row.after]
     assert told == ["LookupError: nobody thought of this"] * MOST_FAILURES
+
+
+def test_a_look_at_all_that_wait_counts_its_failure_on_the_one_it_was_about(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = ordered(world)
+    while jobs.get_job(job.job_id).document.raw_sha256 is None:
+        world.handle(world.queue.popleft())
+    admission.enqueue(
+        jobs.get_job(job.job_id), pages=1, pages_guessed=False, estimate=ZERO, work_key=None, due_at=world.now()
+    )
+    budgets.set_budget(GLOBAL_DAY, ZERO, who="test", now=world.now(), zone=world.services.settings.budget_timezone)
+    Job.update(estimate=1000, due_at=world.now()).execute()
+    monkeypatch.setattr(budget_check, "admit_waiting", lambda services: Round())
+
+    def fail(*said: object) -> None:
+        raise ERROR
+
+    monkeypatch.setattr(budget_check, "_wait_on", fail)
+    with pytest.raises(AboutJob) as raised:
+        budget_check.check_waiting(world.services)
+    unexpected(world.services, {}, raised.value)
+    assert jobs.get_job(job.job_id).message == "an error of Parsegate's own (LookupError), 1 so far"
 
 
 def test_a_job_that_may_be_paid_for_goes_on_until_it_can_end(world: World) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar, Final
 from uuid import UUID, uuid4
@@ -25,7 +26,7 @@ from hypothesis.stateful import (
 
 from domain.budgets import GLOBAL_DAY, BudgetKey, Period, Scope, applicable, window_at
 from domain.job_state import AttemptState, Provenance
-from domain.money import Millicredits
+from domain.money import Millicredits, from_usd, to_usd
 from models import attempts, audit, budgets, jobs, ledger
 from models.database import database, transaction
 from models.ledger import Refusal
@@ -39,6 +40,8 @@ TENANTS: Final = ("acme", "globex")
 USERS: Final = (UUID(int=1), UUID(int=2))
 EXAMPLES: Final = {"sqlite": 110, "postgresql": 40}
 STEPS: Final = 50
+PRICES: Final = (Decimal("0.00125"), Decimal("0.000625"), Decimal("0.0025"))
+"""Dollars for a credit; halves and doubles, so that no limit is rounded."""
 LEAST_SHARE: Final = 0.6
 """Of the most steps that there can be, so many are made: hypothesis ends some histories early."""
 
@@ -57,13 +60,15 @@ class Held:
     amount: int
     windows: dict[str, str] = field(default_factory=dict)
     settled: bool = False
+    assumed: bool = False
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit, and what is granted on top until a moment."""
+    """A limit, the dollars of which it was made, and what is granted on top until a moment."""
 
     amount: int | None
+    usd: Decimal | None = None
     extra: int = 0
     until: datetime = START
 
@@ -81,6 +86,7 @@ class Ledger(RuleBasedStateMachine):
     def begin(self, limit: Millicredits | None) -> None:
         type(self).empty()
         self.now = START
+        self.price = PRICES[0]
         self.limits: dict[str, Limit] = {}
         self.opened: dict[tuple[str, str], Limit] = {}
         self.reserved: dict[tuple[str, str], int] = {}
@@ -143,15 +149,33 @@ class Ledger(RuleBasedStateMachine):
         return any(not held.settled for held in getattr(self, "held", {}).values())
 
     @precondition(has_open)
-    @rule(data=st.data(), billed=amounts, twice=st.booleans())
-    def settle(self, data: st.DataObject, billed: Millicredits, twice: bool) -> None:
+    @rule(data=st.data(), billed=amounts, twice=st.booleans(), assumed=st.booleans())
+    def settle(self, data: st.DataObject, billed: Millicredits, twice: bool, assumed: bool) -> None:
         attempt, held = self.some_held(data)
-        assert attempts.settle(attempt, billed, now=self.now, why="billed")
+        held.assumed = assumed
+        assert attempts.settle(attempt, billed, now=self.now, why="billed", assumed=assumed)
         assert not (twice and attempts.settle(attempt, billed, now=self.now, why="billed again"))
         for place in held.windows.items():
             self.reserved[place] -= held.amount
             self.spent[place] = self.spent.get(place, 0) + billed
         held.settled = True
+
+    def has_assumed(self) -> bool:
+        return any(held.assumed for held in getattr(self, "held", {}).values())
+
+    @precondition(has_assumed)
+    @rule(data=st.data(), billed=amounts, twice=st.booleans())
+    def correct(self, data: st.DataObject, billed: Millicredits, twice: bool) -> None:
+        """What was assumed is known after all: in each window in which it stands."""
+        known = [attempt_id for attempt_id, held in self.held.items() if held.assumed]
+        attempt = attempts.get_attempt(data.draw(st.sampled_from(known)))
+        held, change = self.held[attempt.attempt_id], billed - (attempt.billed or 0)
+        assert attempts.correct(attempt, billed, now=self.now, why="told late")
+        again = attempts.get_attempt(attempt.attempt_id)
+        assert not (twice and attempts.correct(again, Millicredits(7), now=self.now, why="told again"))
+        for place in held.windows.items():
+            self.spent[place] += change
+        held.assumed = False
 
     @precondition(has_open)
     @rule(data=st.data())
@@ -177,12 +201,20 @@ class Ledger(RuleBasedStateMachine):
             place = budget, held.windows[budget]
             self.reserved[place] = self.reserved.get(place, 0) + held.amount
 
-    @rule(tenant=st.sampled_from(TENANTS), user=st.sampled_from(USERS), which=st.integers(0, 5), limit=limits)
-    def set_limit(self, tenant: str, user: UUID, which: int, limit: Millicredits | None) -> None:
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        user=st.sampled_from(USERS),
+        which=st.integers(0, 5),
+        limit=limits,
+        in_dollars=st.booleans(),
+    )
+    def set_limit(self, tenant: str, user: UUID, which: int, limit: Millicredits | None, in_dollars: bool) -> None:
         key = applicable(tenant, user)[which]
         is_new = str(key) not in self.limits
-        budgets.set_budget(key, limit, who="t", now=self.now, zone=ZONE)
+        usd = to_usd(limit, self.price) if in_dollars and limit is not None else None
+        budgets.set_budget(key, limit, who="t", now=self.now, zone=ZONE, usd=usd)
         self.change(str(key), amount=limit)
+        self.limits[str(key)] = replace(self.limits[str(key)], usd=usd)
         if is_new:
             self.take_over(key)
 
@@ -197,8 +229,24 @@ class Ledger(RuleBasedStateMachine):
             if not held.settled:
                 held.windows[place[0]] = place[1]
                 self.reserved[place] = self.reserved.get(place, 0) + held.amount
-            elif attempt.settled_at is not None and attempt.settled_at >= window.starts_at:
+            elif attempt.settled_at is not None and attempt.settled_at >= window.starts_at and attempt.billed:
+                held.windows[place[0]] = place[1]
                 self.spent[place] = self.spent.get(place, 0) + (attempt.billed or 0)
+
+    @rule(price=st.sampled_from(PRICES))
+    def reprice(self, price: Decimal) -> None:
+        """Dollars buy another number of credits from now on; a window that is open only ever loses some."""
+        self.price, changed = price, False
+        for budget, limit in self.limits.items():
+            amount = limit.amount if limit.usd is None else from_usd(limit.usd, price)
+            if amount is None or amount == limit.amount:
+                continue
+            changed = True
+            self.limits[budget] = replace(limit, amount=amount)
+            for place, opened in self.opened.items():
+                if place[0] == budget and place[1] >= self.window_of(budget) and (opened.amount or 0) > amount:
+                    self.opened[place] = replace(opened, amount=amount)
+        assert budgets.reprice(price, now=self.now, zone=ZONE) == changed
 
     @rule(extra=amounts, hours=st.integers(1, 40))
     def grant(self, extra: Millicredits, hours: int) -> None:
