@@ -10,7 +10,7 @@ from actors.admission import NoRoom, Shortage, defer, hold, price_now
 from actors.services import Services, log
 from actors.settlement import provider_for, settle_or_wait
 from domain.errors import CallRefused, Misconfigured, Transient
-from domain.job_state import AttemptState, JobState, Provenance
+from domain.job_state import FINAL, AttemptState, JobState, Provenance
 from domain.money import ZERO, Millicredits
 from domain.settlement import Bill, DriftKind
 from llamaparse.client import LlamaParseClient
@@ -49,6 +49,8 @@ def bind(services: Services, job_id: UUID, attempt_id: UUID, made: ProviderJob) 
             now=now,
             provider_job_id=made.id,
             project_id=made.project_id,
+            # Nobody waits for it any more: it is looked at now, and stopped there.
+            due_at=now if job.state in FINAL else attempt.due_at,
         )
         if job.state in {JobState.SUBMITTING, JobState.IN_DOUBT}:
             jobs.step(
@@ -132,27 +134,25 @@ def search_in_doubt(services: Services, job_id: UUID) -> None:
             return
         into_doubt(services, job_id, attempt.attempt_id, why="the worker that made the call was not heard of again")
         job, attempt = jobs.get_job(job_id), attempts.get_attempt(attempt.attempt_id)
-    if attempt.state != AttemptState.IN_DOUBT or job.state != JobState.IN_DOUBT:
-        return
-    _search(services, job, attempt)
+    if attempt.state == AttemptState.IN_DOUBT and (job.state == JobState.IN_DOUBT or job.state in FINAL):
+        _search(services, job, attempt)
 
 
 def _search(services: Services, job: Job, attempt: Attempt) -> None:
     assert attempt.submitted_at is not None
     provider, began = services.provider, services.clock()
     if provider is None or attempt.base_url != provider.base_url:
-        message = f"in doubt at {attempt.base_url}, which this process does not use now"
-        jobs.postpone(job, services.retry_at(job.tries), message=message)
+        _look_later(services, job, attempt, f"in doubt at {attempt.base_url}, which this process does not use now")
         return
     try:
         made = _find(services, provider, attempt)
         same_project = made is not None or _is_our_project(provider, attempt)
     except (Transient, Misconfigured, CallRefused) as error:
-        jobs.postpone(job, services.retry_at(job.tries), message=f"in doubt, and the list can't be had: {error}")
+        _look_later(services, job, attempt, f"in doubt, and the list can't be had: {error}")
         return
     if not same_project:
         message = "in doubt in another project than the key's: set the key that it was sent with"
-        jobs.postpone(job, services.retry_at(job.tries), message=message)
+        _look_later(services, job, attempt, message)
         log.error("held: the list is another project's", job_id=str(job.job_id), attempt_id=str(attempt.attempt_id))
         return
     if made is not None:
@@ -162,7 +162,18 @@ def _search(services: Services, job: Job, attempt: Attempt) -> None:
             services, job, attempt, AttemptState.NEVER_MADE, Bill(ZERO), why="a complete listing shows no such job"
         )
     else:
-        jobs.postpone(job, services.retry_at(job.tries, first_s=1.0, most_s=30.0))
+        _look_later(services, job, attempt, None, first_s=1.0, most_s=30.0)
+
+
+def _look_later(
+    services: Services, job: Job, attempt: Attempt, message: str | None, *, first_s: float = 2.0, most_s: float = 300.0
+) -> None:
+    """Search again later; a job that was cancelled has ended, and only its attempt is due."""
+    if job.state in FINAL:
+        due_at = services.retry_at(attempt.tries, first_s=first_s, most_s=most_s)
+        attempts.set_attempt(attempt, due_at=due_at, tries=attempt.tries + 1)
+    else:
+        jobs.postpone(job, services.retry_at(job.tries, first_s=first_s, most_s=most_s), message=message)
 
 
 def _find(services: Services, provider: LlamaParseClient, attempt: Attempt) -> ProviderJob | None:
@@ -217,7 +228,8 @@ def try_again(services: Services, job: Job, attempt: Attempt, ended: AttemptStat
             return
         if ended is not AttemptState.NEVER_MADE:
             settle_or_wait(services, attempts.get_attempt(attempt.attempt_id), bill)
-        _readmit(services, owned, why=why)
+        if owned.state not in FINAL:
+            _readmit(services, owned, why=why)
 
 
 def _readmit(services: Services, job: Job, *, why: str) -> None:

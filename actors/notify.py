@@ -69,7 +69,11 @@ def _post(services: Services, delivery: Delivery) -> None:
         raise BadSetting("PARSEGATE_SECRET_KEY is not set, and nothing goes out unsigned")
     body = delivery.body.encode()
     headers = standard_webhook_headers(
-        services.settings.secret_key_bytes, json.loads(delivery.body)["id"], services.clock(), body
+        services.settings.secret_key_bytes,
+        deliveries.tenant_of(delivery),
+        json.loads(delivery.body)["id"],
+        services.clock(),
+        body,
     )
     headers["Content-Type"] = "application/cloudevents+json"
     try:

@@ -8,14 +8,13 @@ from actors.services import Services, log
 from actors.settlement import settle_or_wait
 from domain.documents import ParsedDocument
 from domain.errors import ParsegateError
-from domain.events import EventType, cloud_event, encode
-from domain.job_state import STATUS_003, AttemptState, JobState, Provenance
-from domain.money import to_credits
+from domain.events import EventType
+from domain.job_state import AttemptState, JobState, Provenance
 from domain.orders import pages_path, parsed_path
 from domain.pricing import parse_target_pages
 from domain.results import encode_pages
 from domain.settlement import Bill
-from models import attempts, deliveries, jobs
+from models import attempts, job_events, jobs
 from models.database import transaction
 from models.tables import Attempt, Job, Result
 
@@ -135,35 +134,8 @@ def is_truncated(job: Job, parsed_pages: int) -> bool:
 
 def announce(services: Services, job: Job, event_type: EventType) -> None:
     """Make the event about a job due for each of its receivers. Call it in the transaction that makes it true."""
-    body = encode(
-        cloud_event(event_type, job.job_id, event_data(job), instance=services.instance, now=services.clock())
+    made = job_events.announce(
+        job, event_type, instance=services.instance, exchange=services.emit is not None, now=services.clock()
     )
-    targets = [deliveries.EVENTS] if services.emit is not None else []
-    if job.callback_url is not None:
-        targets.append(job.callback_url)
-    made = deliveries.add_deliveries(job.job_id, event_type, dict.fromkeys(targets, body), services.clock())
     for delivery_id in made:
         services.nudge("notify", delivery_id=delivery_id)
-
-
-def event_data(job: Job) -> dict[str, Any]:
-    """What an event says about a job."""
-    return {
-        "job_id": str(job.job_id),
-        "document_id": str(job.document_id),
-        "user_id": str(job.document.user_id),
-        "correlation_id": str(job.correlation_id),
-        "tenant": job.tenant,
-        "state": job.state,
-        "status_003": STATUS_003[JobState(job.state)],
-        "tier": job.tier,
-        "pages": job.pages,
-        "provenance": job.provenance,
-        "truncated": job.truncated,
-        "credits": float(to_credits(job.cost)),
-        "settled": attempts.is_settled(job.job_id),
-        "parsed_path": job.parsed_path,
-        "parsed_sha256": job.parsed_sha256,
-        "reason": job.reason,
-        "message": job.message,
-    }

@@ -215,6 +215,7 @@ def _refused(services: Services, job_id: UUID, attempt_id: UUID, error: Permanen
     now = services.clock()
     with jobs.owning(job_id) as job:
         if attempts.never_made(attempts.get_attempt(attempt_id), AttemptState.SUBMITTING, why=str(error), now=now):
+            # Unless it was cancelled meanwhile.
             fail_job(services, job, error, who="start_parse")
 
 
@@ -222,7 +223,10 @@ def _take_back(services: Services, job_id: UUID, attempt_id: UUID, error: Parseg
     """The provider made nothing, and said so or was never reached: the attempt is as it was before."""
     now = services.clock()
     attempt = attempts.get_attempt(attempt_id)
-    with jobs.owning(job_id):
+    with jobs.owning(job_id) as owned:
+        if owned.state == JobState.CANCELLED:
+            attempts.never_made(attempt, AttemptState.SUBMITTING, why=str(error), now=now)
+            return
         moved = jobs.step(
             job_id,
             JobState.SUBMITTING,

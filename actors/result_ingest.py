@@ -70,6 +70,9 @@ def _look(services: Services, job: Job, event: EventMessage) -> None:
         return
     provider_job_id = attempt.provider_job_id or event.provider_job_id
     if provider_job_id is None or attempt.state == AttemptState.OPEN:
+        if job.state in FINAL:
+            # It was cancelled while the paid call was under way: what that made is looked for, and stopped.
+            services.nudge("search_in_doubt", job_id=job.job_id)
         return
     answer = _ask(services, job, attempt, provider_job_id, expand_for(job.tier))
     if answer is None:
@@ -173,6 +176,9 @@ def _take_in(services: Services, job: Job, attempt: Attempt, answer: ParseResult
 
 
 def _still_running(services: Services, job: Job, attempt: Attempt, status: JobStatus) -> None:
+    if job.state in FINAL and attempt.provider_job_id is not None:
+        # Nobody waits for it: what it has done so far is billed, and no more.
+        cancel_at_provider(services, attempt, attempt.provider_job_id)
     if job.state in FINAL or not _is_overdue(services, attempt):
         _ask_later(services, job, attempt, None)
         return

@@ -104,23 +104,41 @@ def _check(headers: Sequence[bytes], form: re.Pattern[bytes], expected: Sequence
 
 
 def standard_webhook_headers(
-    secret_keys: Sequence[bytes], message_id: str, now: datetime, body: bytes
+    secret_keys: Sequence[bytes], tenant: str, message_id: str, now: datetime, body: bytes
 ) -> dict[str, str]:
-    """The headers of an outgoing event (standardwebhooks.com), signed with Ed25519 (`v1a`) by every key in force.
+    """The headers of an outgoing event (standardwebhooks.com): HMAC (`v1`) and Ed25519 (`v1a`), by every key in force.
 
     Args:
         secret_keys: newest first.
+        tenant: whose event it is: its HMAC secret opens no other tenant's receiver.
         message_id: stable over repeated deliveries.
         now: the moment of sending; receivers refuse what is older than five minutes.
     """
     stamp = str(int(now.timestamp()))
     signed = f"{message_id}.{stamp}.".encode() + body
-    signatures = [b64encode(event_signing_key(key).sign(signed).signature).decode() for key in secret_keys]
+    shared = [hmac.new(_callback_key(key, tenant), signed, sha256).digest() for key in secret_keys]
+    public = [event_signing_key(key).sign(signed).signature for key in secret_keys]
+    said = [("v1", signature) for signature in shared] + [("v1a", signature) for signature in public]
     return {
         "webhook-id": message_id,
         "webhook-timestamp": stamp,
-        "webhook-signature": " ".join(f"v1a,{signature}" for signature in signatures),
+        "webhook-signature": " ".join(f"{scheme},{b64encode(signature).decode()}" for scheme, signature in said),
     }
+
+
+def callback_secret(secret_key: bytes, tenant: str) -> str:
+    """What a tenant's receiver checks `v1` signatures with, as Standard Webhooks writes it: ``whsec_<base64>``."""
+    return "whsec_" + b64encode(_callback_key(secret_key, tenant)).decode()
+
+
+def event_public_key(secret_key: bytes) -> str:
+    """What anybody checks `v1a` signatures with, as Standard Webhooks writes it: ``whpk_<base64>``."""
+    return "whpk_" + b64encode(bytes(event_signing_key(secret_key).verify_key)).decode()
+
+
+def _callback_key(secret_key: bytes, tenant: str) -> bytes:
+    key: bytes = blake2b(f"parsegate-callback:{tenant}".encode(), key=secret_key, digest_size=32, encoder=RawEncoder)
+    return key
 
 
 def event_signing_key(secret_key: bytes) -> SigningKey:

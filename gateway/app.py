@@ -12,6 +12,7 @@ from gateway.budget import BudgetResource
 from gateway.dependencies import Dependencies
 from gateway.documents import DocumentJob, Documents
 from gateway.drifts import DriftExplanation, Drifts
+from gateway.job_changes import JobCancel, JobRetry
 from gateway.limits import LimitsResource
 from gateway.metrics import Metrics
 from gateway.operations import Healthz, ModeResource, Readyz
@@ -91,6 +92,8 @@ def routes(dependencies: Dependencies) -> dict[str, Guarded]:
         "/v1/documents": Documents(dependencies),
         "/v1/documents/{job_id:uuid}": DocumentJob(dependencies),
         "/v1/documents/{job_id:uuid}/result": Result(dependencies),
+        "/v1/documents/{job_id:uuid}/cancel": JobCancel(dependencies),
+        "/v1/documents/{job_id:uuid}/retry": JobRetry(dependencies),
         "/v1/quote": Quotes(dependencies),
         "/v1/redo": Redo(dependencies),
         "/v1/budget": BudgetResource(dependencies),

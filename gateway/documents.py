@@ -18,6 +18,7 @@ from gateway.amounts import credits_number, time_text, usd_number
 from gateway.auth import bearer_of
 from gateway.bodies import media_type, read_body
 from gateway.dependencies import Dependencies
+from gateway.listing import cursor_of, limit_of, place_of, wanted_by
 from gateway.orders import OrderDesk, form_values, order_fields
 from gateway.pool import run_in
 from gateway.problems import Problem
@@ -25,6 +26,7 @@ from gateway.requests import raw_headers
 from gateway.uploads import Upload, UploadDesk
 from models.database import transaction
 from models.jobs import Accepted, accept_order, find_job, history
+from models.listing import list_jobs
 from models.store import Store
 from models.tables import History, Job
 from models.tokens import Bearer, Scope
@@ -35,15 +37,30 @@ MAX_JSON: Final = 1024 * 1024
 
 
 class Documents:
-    """``POST /v1/documents``."""
+    """``POST /v1/documents``, ``GET /v1/documents``."""
 
-    scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT}
+    scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT, "GET": Scope.READ}
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._store, self._clock = dependencies.pool, dependencies.store, dependencies.clock
         self._publisher, self._host_clock = dependencies.publisher, dependencies.host_clock
-        self._orders = OrderDesk(dependencies.settings)
+        self._settings, self._orders = dependencies.settings, OrderDesk(dependencies.settings)
         self._uploads = UploadDesk(self._store, self._pool, dependencies.settings.max_file_bytes)
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Jobs, newest first, a page at a time; `next_cursor` is null on the last one.
+
+        Raises:
+            Problem: 400, 403.
+        """
+        wanted, limit, place = wanted_by(req), limit_of(req), place_of(req)
+        # One more than is shown: whether there is a next page.
+        found = await run_in(self._pool, lambda: list_jobs(wanted, limit + 1, place))
+        shown = found[:limit]
+        resp.media = {
+            "items": [job_view(job, self._settings) for job in shown],
+            "next_cursor": cursor_of(shown[-1]) if len(found) > limit else None,
+        }
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """202 and the job, once its row is committed and its bytes, if they were sent, are in the store.
@@ -82,7 +99,7 @@ class Documents:
                     415, "unsupported_media_type", "send multipart/form-data with a file, or JSON with source_url"
                 )
         if accepted.created:
-            await self._publisher.nudge(_nudge(actor, accepted.job.job_id, self._host_clock()))
+            await self._publisher.nudge(nudge(actor, accepted.job.job_id, self._host_clock()))
         return accepted
 
     def _place(self, order: Order, upload: Upload, who: str) -> Accepted:
@@ -200,5 +217,6 @@ def _uploaded_fields(upload: Upload) -> dict[str, Any]:
     return named | form_values(upload.fields)
 
 
-def _nudge(actor: str, job_id: UUID, now: datetime) -> Message:
+def nudge(actor: str, job_id: UUID, now: datetime) -> Message:
+    """A message that lets an actor look at a job now; the clock would, later."""
     return Message(actor, {"job_id": str(job_id)}, str(uuid4()), int(now.timestamp() * 1000))

@@ -65,9 +65,10 @@ class Result:
 
 
 def _job_with_result(job_id: UUID, bearer: Bearer) -> Job:
-    """The job, or the one that has done it again for real: its result is in the place of the earlier one."""
+    """The job, or the one that has done it again: its result is in the place of the earlier one."""
     job = visible_job(job_id, bearer)
-    return (redone_by(job_id) or job) if job.provenance == Provenance.MOCK else job
+    is_replaced = job.provenance == Provenance.MOCK or (job.state in FINAL and job.state != JobState.COMPLETED)
+    return (redone_by(job_id) or job) if is_replaced else job
 
 
 def render(job: Job, wanted: str, store: Store) -> bytes:

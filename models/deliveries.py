@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from models.database import reading, transaction
-from models.tables import Delivery
+from models.tables import Delivery, Job
 
 EVENTS: Final = "events"
 """The target that stands for the events exchange."""
@@ -51,6 +51,12 @@ def find_open(delivery_id: UUID) -> Delivery | None:
     """The delivery, unless it was delivered or given up."""
     with reading():
         return Delivery.get_or_none(Delivery.delivery_id == delivery_id, Delivery.due_at.is_null(False))
+
+
+def tenant_of(delivery: Delivery) -> str:
+    """Whose event it is. One that is about no document goes to the events exchange only, and is nobody's."""
+    with reading():
+        return str(Job.get(Job.job_id == delivery.job_id).tenant) if delivery.job_id is not None else ""
 
 
 def delivered(delivery_id: UUID, now: datetime) -> None:

@@ -201,7 +201,13 @@ def step(
 
 
 def fail(job: Job, error: ParsegateError, *, who: str, now: datetime) -> bool:
-    """End a job as failed, with the error's reason and sentence. Its attempt, and so its money, is not touched."""
+    """End a job as failed, with the error's reason and sentence. Its attempt, and so its money, is not touched.
+
+    Returns:
+        False if it has ended already, cancelled perhaps.
+    """
+    if job.state in FINAL:
+        return False
     return step(
         job.job_id,
         JobState(job.state),

@@ -1,4 +1,4 @@
-"""Doing again what the local parser stood in for."""
+"""Doing again what the local parser stood in for, or what ended without a result."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from uuid import UUID, uuid4
 
 from peewee import fn
 
+from domain.errors import OrderConflict
 from domain.job_state import JobState, Provenance
 from domain.settings import Mode
+from models.attempts import attempt_under_way
 from models.database import reading, transaction
-from models.jobs import record
+from models.jobs import get_job, record
 from models.tables import Document, Job
 
 WITHOUT_RESULT: Final = (JobState.FAILED, JobState.REJECTED, JobState.CANCELLED)
@@ -39,6 +41,40 @@ def find_mocked(limit: int) -> Sequence[Job]:
 
 def open_redo(job: Job, *, who: str, now: datetime, due_at: datetime) -> UUID | None:
     """Order a job's document again, for real; None if it was ordered again already. The earlier job stays as it is."""
+    why = f"job {job.job_id} again, for real"
+    return _order_again(job, Mode.REAL, who=who, why=why, now=now, due_at=due_at)
+
+
+def open_retry(job: Job, *, who: str, now: datetime, due_at: datetime) -> Job:
+    """Order a job's document again after it ended without a result; who asks twice gets the same new job.
+
+    Raises:
+        OrderConflict: it has not ended, has a result, its document was deleted, or its last attempt is still open at
+            the provider: then what that costs is not known yet, and paying once more could be paying twice.
+    """
+    mode = None if job.mode is None else Mode(job.mode)
+    with transaction():
+        _check_retry(job)
+        job_id = _order_again(job, mode, who=who, why=f"job {job.job_id} again", now=now, due_at=due_at)
+        if job_id is None:
+            job_id = Job.get(Job.redoes == job.job_id, Job.state.not_in(WITHOUT_RESULT)).job_id
+        return get_job(job_id)
+
+
+def _check_retry(job: Job) -> None:
+    if job.document.deleted_at is not None:
+        raise OrderConflict("the document was deleted", reason="document_deleted")
+    if job.state not in WITHOUT_RESULT:
+        words = "has a result" if job.state == JobState.COMPLETED else f"is {job.state}, and goes on by itself"
+        raise OrderConflict(f"the job {words}: there is nothing to retry", reason="nothing_to_retry")
+    if attempt_under_way(job.job_id) is not None:
+        raise OrderConflict(
+            "the provider has not ended the job's last attempt yet: try again later, so that nothing is paid twice",
+            reason="attempt_open",
+        )
+
+
+def _order_again(job: Job, mode: Mode | None, *, who: str, why: str, now: datetime, due_at: datetime) -> UUID | None:
     job_id = uuid4()
     with transaction():
         made = (
@@ -51,7 +87,7 @@ def open_redo(job: Job, *, who: str, now: datetime, due_at: datetime) -> UUID | 
                 options=job.options,
                 tags=job.tags,
                 priority=job.priority,
-                mode=Mode.REAL,
+                mode=mode,
                 redoes=job.job_id,
                 correlation_id=job.correlation_id,
                 callback_url=job.callback_url,
@@ -64,7 +100,7 @@ def open_redo(job: Job, *, who: str, now: datetime, due_at: datetime) -> UUID | 
             .execute()
         )
         if made:
-            record(job_id, None, JobState.RECEIVED, who=who, why=f"job {job.job_id} again, for real", at=now)
+            record(job_id, None, JobState.RECEIVED, who=who, why=why, at=now)
     return job_id if made else None
 
 

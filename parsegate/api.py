@@ -54,6 +54,18 @@ class Api:
         """A job as it stands."""
         return self._json("GET", f"/v1/documents/{job_id}")
 
+    def jobs(self, wanted: Mapping[str, str]) -> dict[str, Any]:
+        """A page of jobs, newest first."""
+        return self._json("GET", "/v1/documents", params=dict(wanted))
+
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        """Cancel a job; answers it."""
+        return self._json("POST", f"/v1/documents/{job_id}/cancel")
+
+    def retry(self, job_id: str) -> dict[str, Any]:
+        """Order a job's document again; answers the new job's `job_id`."""
+        return self._json("POST", f"/v1/documents/{job_id}/retry")
+
     def follow(self, job_ids: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
         """All these jobs each time that one has changed, the last time when all have ended."""
         known: dict[str, dict[str, Any]] = {}

@@ -25,7 +25,7 @@ from models.database import close_connection, open_database
 from models.migrations import check_schema
 from models.store import Store
 from parsegate.api import connect
-from parsegate.data_folder import SECRET_KEY_FILE, URL_FILE, check_database_file, read_secret_key
+from parsegate.data_folder import SECRET_KEY_FILE, URL_FILE, check_database_file, read_secret_keys
 
 WAIT_S: Final = 5.0
 MOST_FAULTS: Final = 20
@@ -124,7 +124,7 @@ def _secret_key(settings: Settings) -> Finding:
     if settings.secret_key:
         return Finding("secret key", True, f"from PARSEGATE_SECRET_KEY ({len(settings.secret_key)} in force)")
     if path.exists():
-        return _guarded("secret key", lambda: f"from {path}" if read_secret_key(path) else "", "")
+        return _guarded("secret key", lambda: f"from {path} ({len(read_secret_keys(path))} in force)", "")
     if settings.amqp_url is None:
         return Finding("secret key", True, f"none yet: the first 'parsegate up' makes {path}")
     mend = "make one, the same for every process: python3 -c 'import secrets; print(secrets.token_hex(32))'"

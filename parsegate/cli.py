@@ -35,7 +35,7 @@ COMMANDS: Final = {
     "simulator": Lazy("parsegate.commands.run", "simulator", "A LlamaCloud-compatible server to try things on."),
     "submit": Lazy("parsegate.commands.client", "submit", "Order documents to be parsed."),
     "quote": Lazy("parsegate.commands.money", "quote", "What documents would cost, before anything is sent."),
-    "jobs": Lazy("parsegate.commands.client", "jobs", "Look at jobs."),
+    "jobs": Lazy("parsegate.commands.jobs", "jobs", "List jobs, look at them, stop them, order them again."),
     "result": Lazy("parsegate.commands.client", "result", "Print a job's result."),
     "budget": Lazy("parsegate.commands.money", "budget", "Show or set what may be spent."),
     "usage": Lazy("parsegate.commands.money", "usage", "What has been spent, by day, tenant, user, tag, tier."),
@@ -44,7 +44,7 @@ COMMANDS: Final = {
     "mode": Lazy("parsegate.commands.client", "mode", "Show or switch who parses: real, mock, hybrid."),
     "webhooks": Lazy("parsegate.commands.webhooks", "webhooks", "Look at webhooks that were not let in."),
     "token": Lazy("parsegate.commands.operate", "token", "Make, list and revoke bearer tokens."),
-    "secrets": Lazy("parsegate.commands.operate", "secrets", "Show a job's webhook secret."),
+    "secrets": Lazy("parsegate.commands.secrets", "secrets", "Show secrets, and rotate the key behind them."),
     "db": Lazy("parsegate.commands.operate", "db", "Bring the database's schema up to date."),
     "doctor": Lazy("parsegate.commands.doctor", "doctor", "Check settings and dependencies."),
 }

@@ -33,27 +33,28 @@ def with_secret_key(settings: Settings) -> Settings:
     path = settings.data_dir / SECRET_KEY_FILE
     if not path.exists():
         write_private(path, secrets.token_hex(32))
-    return settings.model_copy(update={"secret_key": (SecretStr(read_secret_key(path)),)})
+    keys = tuple(SecretStr(key) for key in read_secret_keys(path))
+    return settings.model_copy(update={"secret_key": keys})
 
 
-def read_secret_key(path: Path) -> str:
-    """The secret key that a file has, 64 hex digits.
+def read_secret_keys(path: Path) -> tuple[str, ...]:
+    """The secret keys that a file has, 64 hex digits each, comma-separated, newest first.
 
     Raises:
         BadSetting: it has something else, or can't be read.
     """
     try:
-        key = path.read_text().strip()
+        keys = [key.strip().lower() for key in path.read_text().split(",")]
     except OSError as error:
         raise BadSetting(f"the secret key {path} can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        key = ""
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", key):
+        keys = [""]
+    if not all(re.fullmatch(r"[0-9a-f]{64}", key) for key in keys):
         raise BadSetting(
-            f"the secret key {path} is broken (it must be 64 hex digits): bring it back, or delete it and a new one is"
-            " made at the next start of 'parsegate up'"
+            f"the secret key {path} is broken (it must be 64 hex digits; several, comma-separated, while rotating): "
+            "bring it back, or delete it and a new one is made at the next start of 'parsegate up'"
         )
-    return key.lower()
+    return tuple(keys)
 
 
 def ensure_admin_token(data_dir: Path, now: datetime) -> str:

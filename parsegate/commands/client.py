@@ -88,74 +88,6 @@ def _submit(api: Api, path: Path, fields: Mapping[str, str]) -> dict[str, Any]:
             raise CallRefused(f"{path}: {said}" if about == said else f"{path} {about}", status=error.status) from None
 
 
-@click.group()
-def jobs() -> None:
-    """Look at jobs.
-
-    Example: parsegate jobs show 0b9f6c1e-...
-    """
-
-
-@jobs.command("show")
-@click.argument("job_id", type=click.UUID)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show_job(job_id: object, as_json: bool) -> None:
-    """Everything that is known of one job.
-
-    Example: parsegate jobs show 0b9f6c1e-4f3d-4b6e-9d0e-2f7a54d5c001
-    """
-    with connect(read_settings()) as api:
-        job = api.job(str(job_id))
-    if as_json:
-        click.echo(json.dumps(job, indent=2))
-    else:
-        _print_job(job)
-
-
-@jobs.command("redo")
-@click.option(
-    "--provenance", required=True, type=click.Choice(["mock"]), help="Whose results are to be replaced by real ones."
-)
-@click.option("--dry-run", is_flag=True, help="Say what it would cost, and order nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def redo_jobs(provenance: str, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Order again, for real, what the local parser stood in for.
-
-    Says first what that costs at most. The earlier jobs answer with the real results once those are there.
-
-    Example: parsegate jobs redo --provenance mock
-    """
-    with connect(read_settings()) as api:
-        said = api.redo(dry_run=True)
-        if not as_json:
-            _print_redo(said)
-        if not dry_run and said["documents"] and (yes or (not as_json and click.confirm("Order them?"))):
-            said = api.redo(dry_run=False)
-            if not as_json:
-                click.echo(f"{len(said['jobs'])} ordered")
-    if as_json:
-        click.echo(json.dumps(said, indent=2))
-
-
-def _counted(number: float, name: str) -> str:
-    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
-
-
-def _print_redo(said: Mapping[str, Any]) -> None:
-    if not said["documents"]:
-        click.echo("no result of the local parser is left to be done again")
-        return
-    fits = "fits today's budget" if said["fits"] else "more than today's budget has left: the rest waits"
-    more = "; there are more: run it again after these" if said["more"] else ""
-    click.echo(
-        f"{_counted(said['documents'], 'document')}, {'at most ' if said['pages_guessed'] else ''}"
-        f"{_counted(said['pages'], 'page')}: at most "
-        f"{_counted(said['credits'], 'credit')}, "
-        f"${said['usd']:.5f}, {fits}{more}"
-    )
-
-
 @click.command()
 @click.argument("job_id", type=click.UUID)
 @click.option(
@@ -227,18 +159,3 @@ def _print_table(found: Sequence[Mapping[str, Any]]) -> None:
     print_jobs(found)
     for line in job_notes(found):
         click.echo(line, err=True)
-
-
-def _print_job(job: Mapping[str, Any]) -> None:
-    from parsegate.tables import plain
-
-    width = max(len(name) for name in job)
-    for name, value in job.items():
-        if name != "history":
-            click.echo(f"{name:<{width}}  {'' if value is None else plain(value)}".rstrip())
-    click.echo("history")
-    for step in job["history"]:
-        what = "job    " if step["attempt_id"] is None else "attempt"
-        before = f"{step['before']} to " if step["before"] is not None and step["before"] != step["after"] else ""
-        said = plain(f"{before}{step['after']}, by {step['who']}: {step['why']}")
-        click.echo(f"  {step['at'][:19].replace('T', ' ')}  {what}  {said}")

@@ -6,21 +6,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from uuid import UUID
 
 import click
 
 from actors.boot import database_url, open_state
-from domain.errors import BadSetting, ParsegateError
 from domain.orders import DEFAULT_TENANT
-from domain.settings import Settings, read_settings
-from domain.signatures import job_secret
+from domain.settings import read_settings
 from models.database import close_connection, open_database, server_now
-from models.jobs import find_job
-from models.migrations import check_schema, migrate
+from models.migrations import migrate
 from models.tokens import Scope, create_token, list_tokens, revoke_token
 from parsegate.commands.parameters import NAME
-from parsegate.data_folder import SECRET_KEY_FILE, check_database_file, read_secret_key
+from parsegate.data_folder import check_database_file
 
 
 @click.group()
@@ -102,51 +98,6 @@ def _state() -> Iterator[None]:
         yield
     finally:
         close_connection()
-
-
-@click.group()
-def secrets() -> None:
-    """Show a job's webhook secret.
-
-    Example: parsegate secrets webhook 0b9f6c1e-...
-    """
-
-
-@secrets.command("webhook")
-@click.argument("job_id", type=click.UUID)
-def webhook_secret(job_id: UUID) -> None:
-    """Print a job's webhook secret, to sign a test event by hand.
-
-    Example: parsegate secrets webhook 0b9f6c1e-4f3d-4b6e-9d0e-2f7a54d5c001
-    """
-    settings = read_settings()
-    key = _secret_key(settings)
-    trouble = _why_unknown(settings, job_id)
-    if trouble is not None:
-        click.echo(f"parsegate: {trouble}", err=True)
-    click.echo(job_secret(key, str(job_id)))
-
-
-def _why_unknown(settings: Settings, job_id: UUID) -> str | None:
-    """Why a job may be none, as a sentence; None for one that is known."""
-    try:
-        check_database_file(database_url(settings))
-        open_database(database_url(settings))
-        check_schema()
-        known = find_job(job_id) is not None
-        close_connection()
-    except ParsegateError as error:
-        return f"whether there is a job {job_id} can't be seen: {error}"
-    return None if known else f"there is no job {job_id} in this database"
-
-
-def _secret_key(settings: Settings) -> bytes:
-    if settings.secret_key:
-        return settings.secret_key_bytes[0]
-    path = settings.data_dir / SECRET_KEY_FILE
-    if not path.exists():
-        raise BadSetting(f"PARSEGATE_SECRET_KEY is not set, and there is no {path}")
-    return bytes.fromhex(read_secret_key(path))
 
 
 @click.group()

@@ -162,7 +162,10 @@ def test_a_broken_secret_key_is_said(start_program: Start, tmp_path: Path, conte
     (tmp_path / "parsegate-data" / "secret-key").write_bytes(content)
     for command in (("up", "--port", "0"), ("secrets", "webhook", "0b9f6c1e-4f3d-4b6e-9d0e-2f7a54d5c001")):
         line = refused(start_program(*command))
-        assert "secret-key is broken (it must be 64 hex digits): bring it back, or delete it" in line
+        assert (
+            "secret-key is broken (it must be 64 hex digits; several, comma-separated, while rotating): bring it"
+            in line
+        )
 
 
 @pytest.mark.parametrize(

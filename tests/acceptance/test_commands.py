@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from domain.signatures import callback_secret, event_public_key
 from parsegate.sample_documents import SAMPLES, sample_path
 from tests.noon import noon_zone
 from tests.processes import Program, environment_without_settings
@@ -134,6 +135,50 @@ def test_a_secret_of_a_job_that_is_not_known_is_given_with_a_warning(start_progr
     warning, secret = output.splitlines()
     assert warning == f"parsegate: there is no job {job_id} in this database"
     assert re.fullmatch("[0-9a-f]{64}", secret)
+
+
+def test_a_key_is_rotated_in_the_data_folder(start_program: Start, tmp_path: Path) -> None:
+    """What the older key signed counts until the end; the running program is not disturbed before it is restarted."""
+    up = start_program("up", "--simulator", "--port", "0")
+    up.wait_for("ready on")
+    path = tmp_path / "parsegate-data" / "secret-key"
+    (old,), told = path.read_text().split(), json.loads(ended(start_program("secrets", "callback", "--json")))
+    assert "nothing to finish" in ended(start_program("secrets", "rotate", "--finish"), 1)
+    said = ended(start_program("secrets", "rotate"))
+    assert "a new key, first of 2" in said
+    assert "restart 'parsegate up'" in said
+    new, kept = path.read_text().strip().split(",")
+    assert (kept, len(new), path.stat().st_mode & 0o777) == (old, 64, 0o600)
+    assert old not in said
+    assert new not in said
+    now = json.loads(ended(start_program("secrets", "callback", "--json")))
+    assert now["secret"] != told["secret"]
+    assert now["public_key"] != told["public_key"]
+    assert json.loads(ended(start_program("secrets", "callback", "--tenant", "acme", "--json"))) == {
+        "tenant": "acme",
+        "secret": callback_secret(bytes.fromhex(new), "acme"),
+        "public_key": event_public_key(bytes.fromhex(new)),
+    }
+    up.stop()
+    again = start_program("up", "--simulator", "--port", "0")
+    again.wait_for("ready on")
+    assert "(2 in force)" in ended(start_program("doctor", environment={"COLUMNS": "200"}))
+    ended(start_program("secrets", "rotate", "--finish"))
+    assert path.read_text().split() == [new]
+
+
+def test_a_key_that_is_a_setting_is_printed_and_is_the_persons_to_set(start_program: Start) -> None:
+    settings = {"PARSEGATE_SECRET_KEY": SECRET_KEY}
+    lines = ended(start_program("secrets", "rotate", environment=settings)).splitlines()
+    new, old = lines[0].split(",")
+    assert (old, bool(re.fullmatch("[0-9a-f]{64}", new)), new != old) == (SECRET_KEY, True, True)
+    steps = [line for line in lines[1:] if re.match(r"\d\. ", line)]
+    assert steps[1].startswith("2. restart every gateway")
+    assert "workers and the clock" in steps[2]
+    both = {"PARSEGATE_SECRET_KEY": lines[0]}
+    assert ended(start_program("secrets", "rotate", "--finish", environment=both)).splitlines()[0] == new
+    three = {"PARSEGATE_SECRET_KEY": f"{lines[0]},{'0' * 64}"}
+    assert "--finish' first" in ended(start_program("secrets", "rotate", environment=three), 1)
 
 
 def test_doctor_is_content_with_what_works(start_program: Start, amqp_url: str, postgres_url: str) -> None:

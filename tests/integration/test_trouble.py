@@ -14,6 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from pydantic import SecretStr
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from actors.clock import sweep
 from actors.notify import notify
@@ -23,6 +24,7 @@ from domain.errors import OddAnswer
 from domain.job_state import AttemptState, JobState
 from domain.messages import EventMessage
 from domain.settings import read_settings
+from domain.signatures import callback_secret
 from llamaparse.client import LlamaParseClient
 from llamaparse.schemas import ParseResult
 from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
@@ -32,11 +34,12 @@ from parsegate.sample_documents import SAMPLES, sample_path
 from tests.integration.simulator_fixtures import receiver
 from tests.integration.simulator_kit import Receiver
 from tests.state import KINDS, state_of
-from tests.world import KEY, World, world_of
+from tests.world import KEY, SECRET_KEY, World, world_of
 
 __all__ = ["receiver"]
 
 ONE_PAGE = SAMPLES[0]
+NEW_KEY = "f" * 64
 
 
 @pytest.fixture
@@ -236,4 +239,32 @@ def test_a_callback_arrives_signed_and_once(tmp_path: Path, simulator: RunningSi
         (got,) = receiver.received
     body = json.loads(got.body)
     assert (body["type"], body["data"]["job_id"], body["data"]["settled"]) == ("document.parsed", str(job.job_id), True)
-    assert got.headers["webhook-signature"].startswith("v1a,")
+    Webhook(callback_secret(bytes.fromhex(SECRET_KEY), "default")).verify(got.body, dict(got.headers))
+
+
+def test_the_reference_package_verifies_what_is_sent_over_retries_and_a_rotation(
+    tmp_path: Path, simulator: RunningSimulator, receiver: Receiver
+) -> None:
+    receiver.statuses[:] = [503, 503]
+    old, new = bytes.fromhex(SECRET_KEY), bytes.fromhex(NEW_KEY)
+    told_old, told_new = (Webhook(callback_secret(key, "default")) for key in (old, new))
+    with state_of("sqlite", tmp_path), world_of(simulator, tmp_path, PARSEGATE_PRIVATE_HOSTS="127.0.0.1") as world:
+        job = world.run_until(ordered(world, callback_url=receiver.url))
+        delivery = Delivery.get(Delivery.job == job.job_id, Delivery.target == receiver.url)
+        world.drain()
+        for keys in (f"{NEW_KEY},{SECRET_KEY}", NEW_KEY):
+            settings = world.services.settings.model_copy(
+                update={"secret_key": tuple(SecretStr(key) for key in keys.split(","))}
+            )
+            notify(replace(world.services, settings=settings), delivery.delivery_id)
+        first, second, third = receiver.received
+        assert Delivery.get_by_id(delivery.delivery_id).delivered_at is not None
+    assert {one.headers["webhook-id"] for one in receiver.received} == {json.loads(first.body)["id"]}
+    assert first.body == second.body == third.body
+    told_old.verify(first.body, dict(first.headers))
+    told_old.verify(second.body, dict(second.headers))
+    told_new.verify(second.body, dict(second.headers))
+    told_new.verify(third.body, dict(third.headers))
+    for told, got in ((told_new, first), (told_old, third)):
+        with pytest.raises(WebhookVerificationError):
+            told.verify(got.body, dict(got.headers))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hmac
-from base64 import b64encode
+from base64 import b64decode
 from datetime import UTC, datetime
 from hashlib import blake2b, sha256
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from domain.signatures import (
     BadSignature,
-    event_signing_key,
+    callback_secret,
+    event_public_key,
     job_secret,
     lc_signature,
     signature_003,
@@ -126,11 +130,25 @@ def test_no_mutation_of_a_003_event_verifies(body: bytes, header: bytes) -> None
 
 def test_outgoing_events_verify_with_the_public_key() -> None:
     now = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-    headers = standard_webhook_headers([KEY, OLD_KEY], "event-1", now, BODY)
+    headers = standard_webhook_headers([KEY, OLD_KEY], "acme", "event-1", now, BODY)
     text = f"event-1.{int(now.timestamp())}.".encode() + BODY
-    signatures = headers["webhook-signature"].split(" ")
+    signatures = [said for said in headers["webhook-signature"].split(" ") if said.startswith("v1a,")]
     for key, signature in zip([KEY, OLD_KEY], signatures, strict=True):
-        public = event_signing_key(key).verify_key
-        raw = signature.removeprefix("v1a,")
-        assert raw == b64encode(event_signing_key(key).sign(text).signature).decode()
-        assert public.verify(event_signing_key(key).sign(text)) == text
+        public = VerifyKey(b64decode(event_public_key(key).removeprefix("whpk_")))
+        assert public.verify(text, b64decode(signature.removeprefix("v1a,")))
+        with pytest.raises(BadSignatureError):
+            public.verify(text + b" ", b64decode(signature.removeprefix("v1a,")))
+
+
+@pytest.mark.parametrize("keys", [[KEY], [KEY, OLD_KEY], [OLD_KEY, KEY]])
+def test_the_reference_package_verifies_outgoing_events(keys: list[bytes]) -> None:
+    """With the secret of every key in force; with no other tenant's, and no other body or id."""
+    headers = standard_webhook_headers(keys, "acme", "event-1", datetime.now(UTC), BODY)
+    for key in keys:
+        Webhook(callback_secret(key, "acme")).verify(BODY, headers)
+        for foreign in (callback_secret(key, "globex"), callback_secret(bytes(32), "acme")):
+            with pytest.raises(WebhookVerificationError):
+                Webhook(foreign).verify(BODY, headers)
+        for said, body in ((headers, BODY + b" "), (headers | {"webhook-id": "event-2"}, BODY)):
+            with pytest.raises(WebhookVerificationError):
+                Webhook(callback_secret(key, "acme")).verify(body, said)

@@ -1,0 +1,164 @@
+"""Commands about jobs: list, look at, stop, order again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from domain.job_state import JobState
+from domain.settings import read_settings
+from parsegate.api import connect
+
+
+@click.group()
+def jobs() -> None:
+    """List jobs, look at them, stop them, order them again.
+
+    Example: parsegate jobs list --state failed
+    """
+
+
+@jobs.command("show")
+@click.argument("job_id", type=click.UUID)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show_job(job_id: object, as_json: bool) -> None:
+    """Everything that is known of one job.
+
+    Example: parsegate jobs show 0b9f6c1e-4f3d-4b6e-9d0e-2f7a54d5c001
+    """
+    with connect(read_settings()) as api:
+        job = api.job(str(job_id))
+    if as_json:
+        click.echo(json.dumps(job, indent=2))
+    else:
+        _print_job(job)
+
+
+@jobs.command("list")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([state.value for state in JobState]),
+    help="Only those in this state; may be repeated.",
+)
+@click.option("--search", "-q", "text", default=None, help="A part of the file's name, or a whole id.")
+@click.option("--tenant", default=None, help="Only this one's; an admin token sees all.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@click.option("--cursor", default=None, help="Go on where an earlier page ended.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_jobs(
+    states: Sequence[str], text: str | None, tenant: str | None, limit: int, cursor: str | None, as_json: bool
+) -> None:
+    """Jobs, newest first.
+
+    Example: parsegate jobs list --state failed --state rejected
+    """
+    said = {"state": ",".join(states) or None, "q": text, "tenant": tenant, "limit": str(limit), "cursor": cursor}
+    with connect(read_settings()) as api:
+        page = api.jobs({name: value for name, value in said.items() if value is not None})
+    if as_json:
+        click.echo(json.dumps(page, indent=2))
+        return
+    if not page["items"]:
+        click.echo("no job fits")
+        return
+    from parsegate.tables import print_table, text_cells, text_table
+
+    table = text_table("job", "state", "credits", "ordered", "file")
+    for job in page["items"]:
+        ordered = f"{job['created_at'][:10]} {job['created_at'][11:19]}"
+        table.add_row(*text_cells(job["job_id"], job["state"], f"{job['credits']:g}", ordered, job["filename"]))
+    print_table(table)
+    if page["next_cursor"] is not None:
+        click.echo(f"there are more: add --cursor {page['next_cursor']}", err=True)
+
+
+@jobs.command("cancel")
+@click.argument("job_ids", nargs=-1, required=True, type=click.UUID)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def cancel_jobs(job_ids: Sequence[object], as_json: bool) -> None:
+    """Stop jobs. What the provider has begun is stopped there, and costs what it bills.
+
+    Example: parsegate jobs cancel 0b9f6c1e-4f3d-4b6e-9d0e-2f7a54d5c001
+    """
+    with connect(read_settings()) as api:
+        for job_id in job_ids:
+            job = api.cancel(str(job_id))
+            click.echo(json.dumps(job, indent=2) if as_json else f"{job['job_id']}  {job['state']}")
+
+
+@jobs.command("retry")
+@click.argument("job_ids", nargs=-1, required=True, type=click.UUID)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def retry_jobs(job_ids: Sequence[object], as_json: bool) -> None:
+    """Order again what failed, was rejected or was cancelled; prints the new jobs.
+
+    Example: parsegate jobs retry 0b9f6c1e-4f3d-4b6e-9d0e-2f7a54d5c001
+    """
+    with connect(read_settings()) as api:
+        for job_id in job_ids:
+            job = api.retry(str(job_id))
+            click.echo(json.dumps(job, indent=2) if as_json else f"{job['job_id']}  {job['state']}  again {job_id}")
+
+
+@jobs.command("redo")
+@click.option(
+    "--provenance", required=True, type=click.Choice(["mock"]), help="Whose results are to be replaced by real ones."
+)
+@click.option("--dry-run", is_flag=True, help="Say what it would cost, and order nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def redo_jobs(provenance: str, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Order again, for real, what the local parser stood in for.
+
+    Says first what that costs at most. The earlier jobs answer with the real results once those are there.
+
+    Example: parsegate jobs redo --provenance mock
+    """
+    with connect(read_settings()) as api:
+        said = api.redo(dry_run=True)
+        if not as_json:
+            _print_redo(said)
+        if not dry_run and said["documents"] and (yes or (not as_json and click.confirm("Order them?"))):
+            said = api.redo(dry_run=False)
+            if not as_json:
+                click.echo(f"{len(said['jobs'])} ordered")
+    if as_json:
+        click.echo(json.dumps(said, indent=2))
+
+
+def _counted(number: float, name: str) -> str:
+    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
+
+
+def _print_redo(said: Mapping[str, Any]) -> None:
+    if not said["documents"]:
+        click.echo("no result of the local parser is left to be done again")
+        return
+    fits = "fits today's budget" if said["fits"] else "more than today's budget has left: the rest waits"
+    more = "; there are more: run it again after these" if said["more"] else ""
+    click.echo(
+        f"{_counted(said['documents'], 'document')}, {'at most ' if said['pages_guessed'] else ''}"
+        f"{_counted(said['pages'], 'page')}: at most "
+        f"{_counted(said['credits'], 'credit')}, "
+        f"${said['usd']:.5f}, {fits}{more}"
+    )
+
+
+def _print_job(job: Mapping[str, Any]) -> None:
+    from parsegate.tables import plain
+
+    width = max(len(name) for name in job)
+    for name, value in job.items():
+        if name != "history":
+            click.echo(f"{name:<{width}}  {'' if value is None else plain(value)}".rstrip())
+    click.echo("history")
+    for step in job["history"]:
+        what = "job    " if step["attempt_id"] is None else "attempt"
+        before = f"{step['before']} to " if step["before"] is not None and step["before"] != step["after"] else ""
+        said = plain(f"{before}{step['after']}, by {step['who']}: {step['why']}")
+        click.echo(f"  {step['at'][:19].replace('T', ' ')}  {what}  {said}")
