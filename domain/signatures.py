@@ -136,6 +136,12 @@ def event_public_key(secret_key: bytes) -> str:
     return "whpk_" + b64encode(bytes(event_signing_key(secret_key).verify_key)).decode()
 
 
+def link_key(secret_key: bytes) -> bytes:
+    """What links to content are signed with."""
+    key: bytes = blake2b(b"parsegate-links", key=secret_key, digest_size=32, encoder=RawEncoder)
+    return key
+
+
 def _callback_key(secret_key: bytes, tenant: str) -> bytes:
     key: bytes = blake2b(f"parsegate-callback:{tenant}".encode(), key=secret_key, digest_size=32, encoder=RawEncoder)
     return key

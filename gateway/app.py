@@ -14,6 +14,10 @@ from gateway.documents import DocumentJob, Documents
 from gateway.drifts import DriftExplanation, Drifts
 from gateway.job_changes import JobCancel, JobRetry
 from gateway.limits import LimitsResource
+from gateway.llamacloud.create import Creation
+from gateway.llamacloud.files import FileContent, FileItem, Files, FilesQuery
+from gateway.llamacloud.links import Downloads, Links
+from gateway.llamacloud.parse import ParseCancel, ParseJob, ParseJobs, ParseUpload, ParseVersions
 from gateway.metrics import Metrics
 from gateway.operations import Healthz, ModeResource, Readyz
 from gateway.problems import install
@@ -80,6 +84,23 @@ def create_app(dependencies: Dependencies) -> Asgi:
     return AtOnce(app)
 
 
+def _llamacloud(dependencies: Dependencies) -> dict[str, Guarded]:
+    """LlamaCloud's own interface."""
+    creation, links = Creation(dependencies), Links(dependencies)
+    return {
+        "/api/v1/beta/files": Files(dependencies),
+        "/api/v1/beta/files/query": FilesQuery(dependencies),
+        "/api/v1/beta/files/{file_id}": FileItem(dependencies),
+        "/api/v1/beta/files/{file_id}/content": FileContent(dependencies, links),
+        "/api/v2/parse": ParseJobs(dependencies, creation),
+        "/api/v2/parse/upload": ParseUpload(dependencies, creation),
+        "/api/v2/parse/versions": ParseVersions(),
+        "/api/v2/parse/{job_id}": ParseJob(dependencies, links),
+        "/api/v2/parse/{job_id}/cancel": ParseCancel(dependencies),
+        "/downloads/{kind}/{about}": Downloads(dependencies, links),
+    }
+
+
 def routes(dependencies: Dependencies) -> dict[str, Guarded]:
     """Every route: template to resource."""
     keys, publisher, clock = dependencies.settings.secret_key_bytes, dependencies.publisher, dependencies.host_clock
@@ -102,6 +123,7 @@ def routes(dependencies: Dependencies) -> dict[str, Guarded]:
         "/v1/drifts/{drift_id:int(min=1,max=9223372036854775807)}/explain": DriftExplanation(dependencies),
         "/v1/limits": LimitsResource(dependencies),
         "/v1/mode": ModeResource(dependencies),
+        **_llamacloud(dependencies),
         "/healthz": Healthz(),
         "/readyz": Readyz(dependencies),
         "/metrics": Metrics(dependencies),

@@ -127,7 +127,15 @@ class DocumentJob:
         resp.media = await run_in(self._pool, _job_with_history, job_id, bearer_of(req), self._settings)
 
 
-def place(order: Order, upload: Upload, store: Store, *, who: str, now: datetime) -> Accepted:
+def place(
+    order: Order,
+    upload: Upload,
+    store: Store,
+    *,
+    who: str,
+    now: datetime,
+    user_metadata: Mapping[str, str] | None = None,
+) -> Accepted:
     """Accept an order whose bytes were uploaded, and put them in their place, or do neither.
 
     The file is moved inside the transaction, between the insert that only one order of a `document_id` survives and
@@ -139,7 +147,14 @@ def place(order: Order, upload: Upload, store: Store, *, who: str, now: datetime
         StoreUnavailable: the database or the store is away.
     """
     with transaction():
-        accepted = accept_order(order, who=who, now=now, due_at=now + FIRST_LOOK, content=upload.content)
+        accepted = accept_order(
+            order,
+            who=who,
+            now=now,
+            due_at=now + FIRST_LOOK,
+            content=upload.content,
+            user_metadata=user_metadata,
+        )
         if accepted.created:
             store.move(upload.path, raw_path(order.user_id, order.document_id, order.display_name))
     return accepted

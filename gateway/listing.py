@@ -64,6 +64,14 @@ def place_of(req: falcon.asgi.Request) -> Place | None:
     cursor = _text(req, "cursor")
     if cursor is None:
         return None
+    place = place_at(cursor)
+    if place is None:
+        raise Problem(400, "bad_cursor", "the cursor can't be read: send next_cursor as it came")
+    return place
+
+
+def place_at(cursor: str) -> Place | None:
+    """The place that a cursor stands for; None if it is none of ours."""
     try:
         created_at, _, job_id = urlsafe_b64decode(cursor.encode() + b"==").decode().partition(" ")
         moment = datetime.fromisoformat(created_at)
@@ -71,7 +79,7 @@ def place_of(req: falcon.asgi.Request) -> Place | None:
             raise ValueError("it has no time zone")
         return Place(moment, UUID(job_id))
     except (ValueError, OverflowError):
-        raise Problem(400, "bad_cursor", "the cursor can't be read: send next_cursor as it came") from None
+        return None
 
 
 def cursor_of(job: Job) -> str:

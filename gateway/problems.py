@@ -117,6 +117,9 @@ async def _on_parsegate_error(
     req: falcon.asgi.Request, resp: falcon.asgi.Response, error: ParsegateError, _params: dict[str, Any]
 ) -> None:
     status = status_of(error)
+    if status == 409 and is_llamacloud(req.path):
+        # The SDK repeats what is answered with 409.
+        status = 422
     if status >= 500:
         log.error("request failed", reason=error.reason, error=str(error), correlation_id=correlation_id(req))
     _answer(req, resp, status, error.reason, GENERAL_WORDS.get(status, str(error)), {})
@@ -141,6 +144,14 @@ def _answer(
     detail: str,
     members: Mapping[str, Any],
 ) -> None:
+    if is_llamacloud(req.path):
+        said: Any = sentence(detail)
+        if status == 422:
+            said = [{"loc": members.get("loc", ["body"]), "msg": said, "type": reason}]
+        more = {"correlation_id": correlation_id(req)} if status >= 500 else {}
+        _finish(req, resp, status, reason, {"detail": said, **more})
+        resp.content_type = falcon.MEDIA_JSON
+        return
     body = {
         "type": f"/problems/{reason}",
         "title": reason.replace("_", " ").capitalize(),
@@ -150,9 +161,20 @@ def _answer(
         "correlation_id": correlation_id(req),
         **members,
     }
+    _finish(req, resp, status, reason, body)
+    resp.content_type = MEDIA_TYPE
+
+
+def is_llamacloud(path: str) -> bool:
+    """True for LlamaCloud's own interface, whose errors are ``{"detail": ...}``."""
+    return path.startswith(("/api/v2/", "/api/v1/beta/"))
+
+
+def _finish(
+    req: falcon.asgi.Request, resp: falcon.asgi.Response, status: int, reason: str, body: Mapping[str, Any]
+) -> None:
     req.context.problem = reason
     resp.status = status
-    resp.content_type = MEDIA_TYPE
     # Escaped to ASCII: a detail may quote a lone surrogate, which no encoding of text can carry.
     resp.data = json.dumps(body).encode()
     resp.text = None

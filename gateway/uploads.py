@@ -6,7 +6,7 @@ until the whole form was read and the order was accepted.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -64,10 +64,13 @@ class UploadDesk:
 
     Args:
         max_bytes: of a file.
+        fields: the names of the text fields that a form may have.
     """
 
-    def __init__(self, store: Store, pool: ThreadPoolExecutor, max_bytes: int) -> None:
-        self._store, self._pool, self._max_bytes = store, pool, max_bytes
+    def __init__(
+        self, store: Store, pool: ThreadPoolExecutor, max_bytes: int, fields: Collection[str] = FIELDS
+    ) -> None:
+        self._store, self._pool, self._max_bytes, self._fields = store, pool, max_bytes, fields
         options = MultipartParseOptions()
         options.max_body_part_count, options.max_body_part_buffer_size = MAX_PARTS, MAX_FIELD
         self._handler = MultipartFormHandler(options)
@@ -114,10 +117,10 @@ class UploadDesk:
                     self._pool, self._store.new_writer, draft.path, max_bytes=self._max_bytes, allow_empty=False
                 )
                 await self._copy(part, draft.writer)
-            elif name in FIELDS:
+            elif name in self._fields:
                 draft.fields.setdefault(name, []).append(await part_text(part, name))
             else:
-                raise OrderRefused(f"unknown field {name[:80]!r}: known are file, {', '.join(sorted(FIELDS))}")
+                raise OrderRefused(f"unknown field {name[:80]!r}: known are file, {', '.join(sorted(self._fields))}")
 
     async def _copy(self, part: BodyPart, writer: Writer) -> None:
         """Write what comes in pieces of some size: each needs a thread."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,7 +37,13 @@ class Accepted:
 
 
 def accept_order(
-    order: Order, *, who: str, now: datetime, due_at: datetime, content: Content | None = None
+    order: Order,
+    *,
+    who: str,
+    now: datetime,
+    due_at: datetime,
+    content: Content | None = None,
+    user_metadata: Mapping[str, str] | None = None,
 ) -> Accepted:
     """Make an order's document and job, or find them if it was ordered before.
 
@@ -45,6 +51,7 @@ def accept_order(
         order: checked for its form only; the job fails later if it can't be priced.
         who: who orders, for the history.
         content: the bytes' hash and size if they are in our store already; otherwise `order.source` is to be fetched.
+        user_metadata: what the sender wrote on the job.
 
     Raises:
         OrderConflict: the same `document_id` was used with another order, or was deleted.
@@ -71,7 +78,7 @@ def accept_order(
         )
         if not made:
             return Accepted(_ordered_before(order, fingerprint), created=False)
-        return Accepted(_open_job(order, who, now, due_at), created=True)
+        return Accepted(_open_job(order, who, now, due_at, user_metadata), created=True)
 
 
 def _ordered_before(order: Order, fingerprint: str) -> Job:
@@ -86,7 +93,7 @@ def _ordered_before(order: Order, fingerprint: str) -> Job:
     return job
 
 
-def _open_job(order: Order, who: str, now: datetime, due_at: datetime) -> Job:
+def _open_job(order: Order, who: str, now: datetime, due_at: datetime, user_metadata: Mapping[str, str] | None) -> Job:
     job: Job = Job.create(
         job_id=uuid4(),
         document=order.document_id,
@@ -99,6 +106,7 @@ def _open_job(order: Order, who: str, now: datetime, due_at: datetime) -> Job:
         mode=order.mode,
         correlation_id=order.correlation_id or uuid4(),
         callback_url=order.callback_url,
+        user_metadata=None if user_metadata is None else dict(user_metadata),
         due_at=due_at,
         created_at=now,
         updated_at=now,

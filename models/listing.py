@@ -19,6 +19,7 @@ class Wanted:
 
     Args:
         text: a part of the file's name, whatever its case, or a job's, document's or correlation's whole id.
+        since, until: when it was ordered, both included.
     """
 
     tenant: str | None = None
@@ -26,6 +27,9 @@ class Wanted:
     document_id: UUID | None = None
     user_id: UUID | None = None
     text: str | None = None
+    job_ids: Sequence[UUID] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,13 @@ def _conditions(wanted: Wanted) -> list[Any]:
         found.append(Document.user_id == wanted.user_id)
     if wanted.text is not None:
         found.append(_says(wanted.text))
+    if wanted.job_ids is not None:
+        found.append(Job.job_id.in_(list(wanted.job_ids)))
+    if wanted.since is not None:
+        found.append(Job.created_at >= wanted.since)
+    if wanted.until is not None:
+        found.append(Job.created_at <= wanted.until)
+    found.append(Document.deleted_at.is_null())
     return found
 
 

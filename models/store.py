@@ -116,6 +116,16 @@ class Store:
         with self.open(path) as opened:
             return opened.read()
 
+    def copy(self, source: str, target: str) -> Content:
+        """Let a file's bytes appear under another path too, as a whole or not at all.
+
+        Raises:
+            NotFound: there is no `source`.
+            StoreUnavailable: it can't be copied now.
+        """
+        with self.open(source) as opened:
+            return self.write(target, iter(lambda: opened.read(CHUNK), b""))
+
     def move(self, source: str, target: str) -> None:
         """Let a file appear under another path, over what is there. Atomic on a local disk.
 

@@ -45,7 +45,8 @@ class Job(Base):
     `pages` is what was priced; `parsed_pages` what the result has. `turn` is its place among those that wait to be
     admitted (`models.admission`), and `waits_for` the budget that it waits for. `mode` is the order's own, if it named
     one. `work_key` is equal for the same work (`domain.reuse`), `twin_of` the job that does it now, and `reused_from`
-    the one whose result this is a copy of; `redoes` the one whose mock result this replaces.
+    the one whose result this is a copy of; `redoes` the one that this does again. `user_metadata` is what a caller of
+    LlamaCloud's interface wrote on it.
     """
 
     document_id: UUID
@@ -82,6 +83,7 @@ class Job(Base):
     twin_of = UUIDField(null=True)
     reused_from = UUIDField(null=True)
     redoes = UUIDField(null=True)
+    user_metadata = JSONField(null=True)
 
 
 class Attempt(Base):
@@ -340,9 +342,33 @@ class RejectionCount(Base):
     count = BigIntegerField()
 
 
+class UploadFile(Base):
+    """A file that was uploaded by LlamaCloud's interface, to be ordered by its id."""
+
+    file_id = UUIDField(primary_key=True)
+    tenant = TextField()
+    name = TextField()
+    purpose = TextField()
+    external_file_id = TextField(null=True)
+    sha256 = TextField()
+    bytes = BigIntegerField()
+    path = TextField()
+    created_at = UtcField()
+
+
+class MadeCall(Base):
+    """The job that a call of LlamaCloud's interface made, by the call's own hash; `was_repeat` if that was a repeat."""
+
+    call_sha256 = TextField(primary_key=True)
+    job_id = UUIDField(null=True)
+    was_repeat = BooleanField()
+    made_at = UtcField()
+
+
 TABLES = (
     *(Document, Job, Attempt, Result, Delivery, Setting, Token, History),
     *(Budget, BudgetWindow, LedgerEntry, Drift, TenantTurn),
     *(Slot, Pace),
     *(RejectedWebhook, RejectionCount),
+    *(UploadFile, MadeCall),
 )

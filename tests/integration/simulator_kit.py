@@ -38,9 +38,12 @@ class Provider:
 
     base_url: str
     control_url: str
+    key: str = API_KEY
+    job_ids: str = "pjb-"
+    """How a job's id begins."""
 
-    def sdk(self, api_key: str = API_KEY, **options: Any) -> LlamaCloud:
-        return LlamaCloud(api_key=api_key, base_url=self.base_url, **{"max_retries": 0, **options})
+    def sdk(self, api_key: str | None = None, **options: Any) -> LlamaCloud:
+        return LlamaCloud(api_key=api_key or self.key, base_url=self.base_url, **{"max_retries": 0, **options})
 
     def faults(self, **rates: float) -> None:
         """``faults(create_500_after=1)``; 0 turns one off."""

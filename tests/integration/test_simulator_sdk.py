@@ -17,7 +17,6 @@ from llama_cloud import AsyncLlamaCloud, LlamaCloud
 
 from llamaparse.simulator import SimulatorSettings, serve
 from tests.integration.simulator_kit import (
-    API_KEY,
     DEADLINE_S,
     EFFECTIVE,
     FAST,
@@ -64,9 +63,9 @@ def test_files_are_listed_by_filter_and_page(sdk: LlamaCloud, tmp_path: Path) ->
 # Three ways to a job
 
 
-def test_parse_by_file_id_gives_the_documents_own_text(sdk: LlamaCloud, pdf: Path) -> None:
+def test_parse_by_file_id_gives_the_documents_own_text(sdk: LlamaCloud, provider: Provider, pdf: Path) -> None:
     created = sdk.parsing.create(file_id=upload(sdk, pdf), **EFFECTIVE)
-    assert created.id.startswith("pjb-")
+    assert created.id.startswith(provider.job_ids)
     assert (created.status, created.tier, created.name) == ("PENDING", "cost_effective", "three.pdf")
     done = finished(sdk, created.id, ["markdown", "text"])
     assert done.job.status == "COMPLETED"
@@ -105,7 +104,7 @@ def test_the_sdks_own_one_call_way_through(sdk: LlamaCloud, pdf: Path) -> None:
 
 def test_the_async_client(provider: Provider, pdf: Path) -> None:
     async def session() -> str | None:
-        async with AsyncLlamaCloud(api_key=API_KEY, base_url=provider.base_url, max_retries=0) as sdk:
+        async with AsyncLlamaCloud(api_key=provider.key, base_url=provider.base_url, max_retries=0) as sdk:
             file = await sdk.files.create(file=pdf, purpose="parse")
             done = await sdk.parsing.parse(file_id=file.id, **FAST, expand=["text_full"], polling_interval=0.05)
             listed = [job.id async for job in sdk.parsing.list(page_size=1)]

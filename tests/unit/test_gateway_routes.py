@@ -20,6 +20,7 @@ from tests.gateway_harness import RecordingPublisher
 PUBLIC = {
     *("/webhooks/llamaparse/{job_id}", "/api/v1/webhooks/llamaparse", "/webhook/llamaparse/{job_id}"),
     *("/healthz", "/readyz", "/metrics"),
+    "/downloads/{kind}/{about}",
 }
 
 

@@ -1,0 +1,115 @@
+"""Making a job by LlamaCloud's interface: the order, its bytes in their place, and repeats that make nothing twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+from uuid import UUID, uuid4
+
+import falcon.asgi
+
+from domain.errors import OrderRefused
+from domain.orders import Order
+from gateway.auth import bearer_of
+from gateway.dependencies import Dependencies
+from gateway.documents import FIRST_LOOK, nudge, place
+from gateway.llamacloud.asked import order_of
+from gateway.llamacloud.views import parsed_id
+from gateway.orders import OrderDesk
+from gateway.pool import run_in
+from gateway.requests import header_text
+from gateway.uploads import STAGING, Upload
+from models.files import get_file
+from models.jobs import accept_order, get_job
+from models.made_calls import made_once
+from models.tables import Job
+
+REPEATS: str = "x-stainless-retry-count"
+"""The SDK's header: how often it has sent this call before."""
+
+
+class Creation:
+    """Makes jobs out of create calls."""
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._pool, self._store, self._clock = dependencies.pool, dependencies.store, dependencies.clock
+        self._publisher, self._host_clock = dependencies.publisher, dependencies.host_clock
+        self._orders = OrderDesk(dependencies.settings)
+
+    async def by_reference(self, req: falcon.asgi.Request, said: object) -> Job:
+        """A job for a file that was uploaded before, or for a URL.
+
+        Raises:
+            NotFound: 404, no such file.
+            OrderRefused: 422.
+        """
+        fields, metadata = order_of(said)
+        assert isinstance(said, dict)
+        file_id, url = said.get("file_id"), said.get("source_url")
+        if (file_id is None) == (url is None):
+            raise OrderRefused("exactly one of file_id and source_url must be given")
+        call = await self._call(req, said, "")
+        if url is not None:
+            order = self._orders.order(req, fields | {"source_url": url, "document_id": str(uuid4())})
+            return await self._make(call, lambda: self._note(order, metadata, call.who), "fetch_source")
+        if not isinstance(file_id, str):
+            raise OrderRefused("file_id must be text")
+        file = await run_in(self._pool, get_file, parsed_id(file_id), bearer_of(req).tenant)
+        order = self._orders.order(req, fields | {"filename": file.name, "document_id": str(uuid4())})
+        staged = f"{STAGING}/{uuid4()}"
+        content = await run_in(self._pool, self._store.copy, file.path, staged)
+        upload = Upload({}, file.name, staged, content)
+        try:
+            return await self._make(call, lambda: self._place(order, upload, metadata, call.who), "check_budget")
+        finally:
+            await run_in(self._pool, self._store.delete, staged)
+
+    async def by_upload(self, req: falcon.asgi.Request, upload: Upload, said: object) -> Job:
+        """A job for bytes that came with the call.
+
+        Raises:
+            OrderRefused: 422.
+        """
+        fields, metadata = order_of(said)
+        assert isinstance(said, dict)
+        if said.get("file_id") is not None or said.get("source_url") is not None:
+            raise OrderRefused("file_id and source_url can't be combined with an upload")
+        name = upload.filename or "document"
+        order = self._orders.order(req, fields | {"filename": name, "document_id": str(uuid4())})
+        call = await self._call(req, said, f"{upload.content.sha256} {name}")
+        return await self._make(call, lambda: self._place(order, upload, metadata, call.who), "check_budget")
+
+    async def _call(self, req: falcon.asgi.Request, said: Mapping[str, Any], content: str) -> _Call:
+        bearer, repeats = bearer_of(req), header_text(req, REPEATS) or ""
+        text = json.dumps([str(bearer.token_id), req.path, said, content], sort_keys=True)
+        is_repeat = repeats.isascii() and repeats.isdigit() and int(repeats[:9]) > 0
+        arrived_at = await run_in(self._pool, self._clock)
+        return _Call(sha256(text.encode()).hexdigest(), bearer.name, is_repeat, arrived_at)
+
+    async def _make(self, call: _Call, make: Any, actor: str) -> Job:
+        job, created = await run_in(self._pool, self._once, call, make)
+        if created:
+            await self._publisher.nudge(nudge(actor, job.job_id, self._host_clock()))
+        return job
+
+    def _once(self, call: _Call, make: Any) -> tuple[Job, bool]:
+        now = self._clock()
+        job_id, created = made_once(call.sha256, make, is_repeat=call.is_repeat, arrived_at=call.arrived_at, now=now)
+        return get_job(job_id), created
+
+    def _note(self, order: Order, metadata: Mapping[str, str] | None, who: str) -> UUID:
+        now = self._clock()
+        return accept_order(order, who=who, now=now, due_at=now + FIRST_LOOK, user_metadata=metadata).job.job_id
+
+    def _place(self, order: Order, upload: Upload, metadata: Mapping[str, str] | None, who: str) -> UUID:
+        return place(order, upload, self._store, who=who, now=self._clock(), user_metadata=metadata).job.job_id
+
+
+class _Call:
+    """Which call it is: its hash, whose it is, whether it is a repeat, when it came."""
+
+    def __init__(self, call_sha256: str, who: str, is_repeat: bool, arrived_at: datetime) -> None:
+        self.sha256, self.who, self.is_repeat, self.arrived_at = call_sha256, who, is_repeat, arrived_at

@@ -1,0 +1,211 @@
+"""``/api/v2/parse``: create, list, get, cancel, and the versions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import falcon.asgi
+
+from domain.errors import NotFound, OrderConflict, OrderRefused
+from domain.job_state import FINAL, JobState
+from domain.orders import pages_path
+from gateway.auth import bearer_of
+from gateway.bodies import parse_json, read_json
+from gateway.dependencies import Dependencies
+from gateway.listing import cursor_of, place_at
+from gateway.llamacloud.asked import ids, moment, page_size, text, texts
+from gateway.llamacloud.create import Creation
+from gateway.llamacloud.links import LIFETIME_S, Links
+from gateway.llamacloud.views import STATES, checked_expansions, expanded, job_view, parsed_id, told_credits
+from gateway.pool import run_in
+from gateway.problems import Problem
+from gateway.uploads import UploadDesk
+from models import attempts
+from models.cancel import cancel_job
+from models.control import instance_id
+from models.jobs import find_job
+from models.listing import Wanted, list_jobs
+from models.tables import Job
+from models.tokens import Scope
+
+MAX_JSON: Final = 1024 * 1024
+USAGE: Final = 'send JSON: {"tier": "cost_effective", "version": "latest", "file_id": "..."}'
+LIFETIME: Final = timedelta(seconds=LIFETIME_S)
+VERSIONS: Final[Mapping[str, Sequence[str]]] = {
+    "fast": ("latest",),
+    "cost_effective": ("latest",),
+    "agentic": ("latest",),
+    "agentic_plus": ("latest",),
+}
+
+
+class ParseJobs:
+    """``POST``, ``GET /api/v2/parse``."""
+
+    scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT, "GET": Scope.READ}
+
+    def __init__(self, dependencies: Dependencies, creation: Creation) -> None:
+        self._pool, self._creation = dependencies.pool, creation
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """The job, which waits for its turn, its budget and its slot like every other one.
+
+        Raises:
+            Problem: 400, 415.
+            NotFound: 404, no such file.
+            OrderRefused: 422.
+        """
+        _answer(resp, await self._creation.by_reference(req, await read_json(req, MAX_JSON, USAGE)))
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """A page of the tenant's jobs, newest first.
+
+        Raises:
+            Problem: 422.
+        """
+        status = text(req, "status")
+        if status is not None and status not in STATES:
+            raise Problem(422, "bad_parameter", f"status should be one of {', '.join(STATES)}")
+        wanted = Wanted(
+            tenant=bearer_of(req).tenant,
+            states=None if status is None else STATES[status],
+            job_ids=ids(req, "job_ids"),
+            since=moment(req, "created_at_on_or_after"),
+            until=moment(req, "created_at_on_or_before"),
+        )
+        size, token = page_size(req), text(req, "page_token")
+        place = None if token is None else place_at(token)
+        if token is not None and place is None:
+            raise Problem(422, "bad_parameter", "page_token is not one of these pages'")
+        found = await run_in(self._pool, lambda: list_jobs(wanted, size + 1, place))
+        following = cursor_of(found[size - 1]) if len(found) > size else None
+        resp.media = {
+            "items": [job_view(job) for job in found[:size]],
+            "next_page_token": following,
+            "total_size": None,
+        }
+
+
+class ParseUpload:
+    """``POST /api/v2/parse/upload``."""
+
+    scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT}
+
+    def __init__(self, dependencies: Dependencies, creation: Creation) -> None:
+        fields, most = frozenset({"configuration"}), dependencies.settings.max_file_bytes
+        self._uploads = UploadDesk(dependencies.store, dependencies.pool, most, fields)
+        self._creation = creation
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """The job of a file that comes with its order, in one call.
+
+        Raises:
+            Problem: 400.
+            OrderRefused: 413, 422.
+        """
+        async with self._uploads.receive(req) as upload:
+            said = upload.fields.get("configuration")
+            if said is None or len(said) != 1:
+                raise OrderRefused("configuration is missing: the order as a JSON string")
+            try:
+                order = parse_json(said[0])
+            except ValueError as error:
+                raise OrderRefused(f"configuration can't be read: {error}") from None
+            _answer(resp, await self._creation.by_upload(req, upload, order))
+
+
+class ParseJob:
+    """``GET /api/v2/parse/{job_id}``."""
+
+    scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+
+    def __init__(self, dependencies: Dependencies, links: Links) -> None:
+        self._pool, self._store, self._clock = dependencies.pool, dependencies.store, dependencies.clock
+        self._links = links
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: str) -> None:
+        """The job, and what was asked for with `expand`.
+
+        Raises:
+            NotFound: 404.
+            Problem: 400, an expansion that is not to be had.
+        """
+        job, settled = await run_in(self._pool, _job_and_settled, parsed_id(job_id), bearer_of(req).tenant)
+        names = checked_expansions(texts(req, "expand"), job.tier)
+        result = None
+        if job.state == JobState.COMPLETED and set(names) - {"usage"}:
+            path = pages_path(job.document.user_id, job.document_id)
+            result = json.loads(await run_in(self._pool, self._store.read, path))
+        ends_at = await run_in(self._pool, lambda: self._clock() + LIFETIME)
+
+        def link(kind: str) -> str:
+            return self._links.to(req, kind, job.job_id, ends_at)
+
+        resp.media = expanded(job, result, names, told_credits(job, settled), link)
+        _tell_provenance(resp, job)
+
+
+class ParseCancel:
+    """``POST /api/v2/parse/{job_id}/cancel``."""
+
+    scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT}
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._pool, self._clock = dependencies.pool, dependencies.clock
+        self._has_exchange = dependencies.settings.amqp_url is not None
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: str) -> None:
+        """The job, cancelled.
+
+        Raises:
+            NotFound: 404.
+            Problem: 400, it has ended.
+        """
+        bearer = bearer_of(req)
+        _answer(resp, await run_in(self._pool, self._cancel, parsed_id(job_id), bearer.tenant, bearer.name))
+
+    def _cancel(self, job_id: UUID | None, tenant: str, who: str) -> Job:
+        job, now = _visible(job_id, tenant), self._clock()
+        if job.state in FINAL:
+            raise Problem(400, "job_has_ended", "Job is already in a terminal state and can't be cancelled")
+        try:
+            return cancel_job(job.job_id, who=who, now=now, instance=instance_id(now), exchange=self._has_exchange)
+        except OrderConflict as error:
+            raise Problem(400, "job_has_ended", str(error)) from None
+
+
+class ParseVersions:
+    """``GET /api/v2/parse/versions``."""
+
+    scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """The versions by tier, the newest first; any that the provider knows may be asked for."""
+        resp.media = {**VERSIONS, "latest": {tier: versions[0] for tier, versions in VERSIONS.items()}}
+
+
+def _visible(job_id: UUID | None, tenant: str) -> Job:
+    job = None if job_id is None else find_job(job_id)
+    if job is None or job.tenant != tenant or job.document.deleted_at is not None:
+        raise NotFound("Job not found")
+    return job
+
+
+def _job_and_settled(job_id: UUID | None, tenant: str) -> tuple[Job, bool]:
+    job = _visible(job_id, tenant)
+    return job, job.state in FINAL and attempts.is_settled(job.job_id)
+
+
+def _answer(resp: falcon.asgi.Response, job: Job) -> None:
+    resp.media = job_view(job)
+    _tell_provenance(resp, job)
+
+
+def _tell_provenance(resp: falcon.asgi.Response, job: Job) -> None:
+    resp.set_header("Parsegate-State", str(job.state))
+    if job.provenance is not None:
+        resp.set_header("Parsegate-Provenance", str(job.provenance))

@@ -1,0 +1,100 @@
+"""Files that wait for an order by their id (LlamaCloud's interface)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from domain.errors import NotFound
+from models.database import reading, transaction
+from models.tables import UploadFile
+
+ORDERS: Final = ("created_at", "name", "id")
+
+
+@dataclass(frozen=True)
+class WantedFiles:
+    """Which files of a tenant; None is any."""
+
+    tenant: str
+    external_file_id: str | None = None
+    file_ids: Sequence[UUID] | None = None
+    name: str | None = None
+
+
+def add_file(file: UploadFile) -> None:
+    """Put a file on record, whose bytes are in our store."""
+    with transaction():
+        file.save(force_insert=True)
+
+
+def get_file(file_id: UUID | None, tenant: str) -> UploadFile:
+    """A tenant's file.
+
+    Raises:
+        NotFound: there is none.
+    """
+    with reading():
+        found: UploadFile | None = UploadFile.get_or_none(UploadFile.file_id == file_id, UploadFile.tenant == tenant)
+    if found is None:
+        raise NotFound("File not found")
+    return found
+
+
+def find_file(file_id: UUID) -> UploadFile:
+    """A file, whosever it is.
+
+    Raises:
+        NotFound: there is none.
+    """
+    with reading():
+        found: UploadFile | None = UploadFile.get_or_none(UploadFile.file_id == file_id)
+    if found is None:
+        raise NotFound("File not found")
+    return found
+
+
+def forget_file(file: UploadFile) -> None:
+    """Take a file off the record; its bytes are the caller's to remove. Documents made of it have their own."""
+    with transaction():
+        UploadFile.delete().where(UploadFile.file_id == file.file_id).execute()
+
+
+def list_files(wanted: WantedFiles, order_by: str, most: int, after: UUID | None = None) -> Sequence[UploadFile]:
+    """At most so many files: the newest first, or by name or id.
+
+    Args:
+        order_by: one of `ORDERS`.
+        after: the last one of the page before.
+    """
+    query = UploadFile.select().where(*_conditions(wanted))
+    with reading():
+        last = None if after is None else UploadFile.get_or_none(UploadFile.file_id == after)
+        if order_by == "created_at":
+            if last is not None:
+                older = (UploadFile.created_at < last.created_at) | (UploadFile.file_id < last.file_id)
+                query = query.where(UploadFile.created_at <= last.created_at, older)
+            query = query.order_by(UploadFile.created_at.desc(), UploadFile.file_id.desc())
+        elif order_by == "name":
+            if last is not None:
+                later = (UploadFile.name > last.name) | (UploadFile.file_id > last.file_id)
+                query = query.where(UploadFile.name >= last.name, later)
+            query = query.order_by(UploadFile.name, UploadFile.file_id)
+        else:
+            if last is not None:
+                query = query.where(UploadFile.file_id > last.file_id)
+            query = query.order_by(UploadFile.file_id)
+        return list(query.limit(most))
+
+
+def _conditions(wanted: WantedFiles) -> list[Any]:
+    found: list[Any] = [UploadFile.tenant == wanted.tenant]
+    if wanted.external_file_id is not None:
+        found.append(UploadFile.external_file_id == wanted.external_file_id)
+    if wanted.file_ids is not None:
+        found.append(UploadFile.file_id.in_(list(wanted.file_ids)))
+    if wanted.name is not None:
+        found.append(UploadFile.name == wanted.name)
+    return found

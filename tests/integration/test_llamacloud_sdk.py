@@ -1,0 +1,217 @@
+"""LlamaCloud's own interface, judged by the official SDK, unchanged: the cases by which the simulator is judged too.
+
+Behind it is an embedded Parsegate in real mode, whose provider is the simulator. What is left out is about the
+simulator's own knobs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import llama_cloud
+import pytest
+from llama_cloud import LlamaCloud
+
+from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
+from tests.conftest import fresh_database, fresh_vhost
+from tests.integration.simulator_kit import QUICK, Provider, finished, parse, upload
+from tests.integration.test_simulator_sdk import (
+    test_a_file_is_uploaded_found_linked_and_deleted,
+    test_content_metadata_leads_to_the_content,
+    test_expand_gives_what_is_asked_for_and_nothing_else,
+    test_fast_has_no_markdown,
+    test_files_are_listed_by_filter_and_page,
+    test_impossible_page_ranges_are_refused,
+    test_only_the_pages_asked_for_are_parsed_and_billed,
+    test_pages_of_the_list_stay_whole_while_jobs_are_added,
+    test_parse_by_file_id_gives_the_documents_own_text,
+    test_parse_by_source_url,
+    test_parse_by_upload_in_one_call,
+    test_the_async_client,
+    test_the_list_filters_pages_and_carries_user_metadata,
+    test_the_sdks_own_one_call_way_through,
+    test_user_metadata_is_limited,
+)
+from tests.processes import Program
+
+pytest_plugins = ["tests.integration.simulator_fixtures"]
+CASES = [
+    test_a_file_is_uploaded_found_linked_and_deleted,
+    test_content_metadata_leads_to_the_content,
+    test_expand_gives_what_is_asked_for_and_nothing_else,
+    test_fast_has_no_markdown,
+    test_files_are_listed_by_filter_and_page,
+    test_impossible_page_ranges_are_refused,
+    test_only_the_pages_asked_for_are_parsed_and_billed,
+    test_pages_of_the_list_stay_whole_while_jobs_are_added,
+    test_parse_by_file_id_gives_the_documents_own_text,
+    test_parse_by_source_url,
+    test_parse_by_upload_in_one_call,
+    test_the_async_client,
+    test_the_list_filters_pages_and_carries_user_metadata,
+    test_the_sdks_own_one_call_way_through,
+    test_user_metadata_is_limited,
+]
+
+
+@dataclass(frozen=True)
+class Running:
+    """Where it is, what it runs with, and how its commands are run."""
+
+    url: str
+    simulator: RunningSimulator
+    settings: dict[str, str]
+    folder: Path
+
+
+@pytest.fixture(scope="module", params=["embedded", "distributed"])
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("drop-in")
+    with ExitStack() as stack:
+        simulator = stack.enter_context(serve(SimulatorSettings(**QUICK, parse_limit="500/1", upload_limit="500/1")))
+        settings = {
+            "PARSEGATE_DATA_DIR": str(folder / "data"),
+            "PARSEGATE_DAILY_BUDGET_USD": "unlimited",
+            "PARSEGATE_PRIVATE_HOSTS": "127.0.0.1",
+            "PARSEGATE_PARSE_LIMIT": "500/1",
+            "PARSEGATE_UPLOAD_LIMIT": "500/1",
+            "LLAMA_CLOUD_API_KEY": "llx-test",
+            "LLAMA_CLOUD_BASE_URL": simulator.base_url,
+        }
+        if request.param == "distributed":
+            settings["PARSEGATE_AMQP_URL"] = stack.enter_context(fresh_vhost())
+            settings["PARSEGATE_DATABASE_URL"] = stack.enter_context(fresh_database())
+            settings["PARSEGATE_SECRET_KEY"] = "0123456789abcdef" * 4
+        up = stack.enter_context(Program("up", "--port", "0", folder=folder, environment=settings))
+        yield Running(up.ready_url(), simulator, settings, folder)
+
+
+@pytest.fixture
+def provider(running: Running) -> Provider:
+    """A tenant of its own for each case, so that none sees another's jobs."""
+    name = f"t{uuid4().hex[:12]}"
+    made = Program(
+        *("token", "create", "--name", name, "--scope", "submit", "--tenant", name),
+        folder=running.folder,
+        environment=running.settings,
+    )
+    assert made.process.wait(timeout=60) == 0, made.output
+    found = Provider(running.url, running.simulator.base_url, made.output.strip(), job_ids="")
+    found.reset()
+    return found
+
+
+@pytest.fixture
+def sdk(provider: Provider) -> Iterator[LlamaCloud]:
+    with provider.sdk() as client:
+        yield client
+
+
+def test_a_job_is_parsegates_own(sdk: LlamaCloud, provider: Provider, pdf: Path) -> None:
+    job = parse(sdk, upload(sdk, pdf))
+    done = finished(sdk, job, ["usage", "job_metadata"])
+    shown = httpx.get(
+        f"{provider.base_url}/v1/documents/{job}", headers={"Authorization": f"Bearer {provider.key}"}
+    ).json()
+    assert (shown["job_id"], shown["state"], shown["credits"]) == (job, "completed", 9)
+    assert (done.job.user_metadata, done.job.usage and done.job.usage.credits) == ({"parsegate_provenance": "real"}, 9)
+    raw = sdk.parsing.with_raw_response.get(job)
+    assert raw.headers["parsegate-provenance"] == "real"
+
+
+def test_the_same_work_is_paid_once(sdk: LlamaCloud, provider: Provider, pdf: Path) -> None:
+    finished(sdk, parse(sdk, upload(sdk, pdf)))
+    done = finished(sdk, parse(sdk, upload(sdk, pdf)), ["usage", "text_full"])
+    assert done.job.user_metadata == {"parsegate_provenance": "cached"}
+    assert (done.job.usage and done.job.usage.credits, "banana" in (done.text_full or "")) == (0, True)
+    assert provider.stats()["credits_billed"] == 9
+
+
+def test_a_call_that_the_sdk_repeats_makes_one_job(provider: Provider, pdf: Path) -> None:
+    headers = {"Authorization": f"Bearer {provider.key}"}
+    with provider.sdk() as sdk, httpx.Client(base_url=provider.base_url, headers=headers) as http:
+        said = {"tier": "fast", "version": "latest", "file_id": upload(sdk, pdf)}
+
+        def create(repeats: int, path: str = "/api/v2/parse", **changes: Any) -> str:
+            headers = {"x-stainless-retry-count": str(repeats)}
+            return str(http.post(path, json=said | changes, headers=headers).raise_for_status().json()["id"])
+
+        first = create(0)
+        assert [create(1), create(2)] == [first, first]
+        assert create(1, user_metadata={"a": "b"}) != first
+        second = create(0)
+        assert second != first
+        assert create(1) == second
+        form = {"configuration": json.dumps({"tier": "fast", "version": "latest"})}
+        made = [
+            http.post(
+                "/api/v2/parse/upload",
+                data=form,
+                files={"file": ("three.pdf", pdf.read_bytes())},
+                headers={"x-stainless-retry-count": repeats},
+            ).json()["id"]
+            for repeats in ("0", "1", "0")
+        ]
+        assert made[0] == made[1] != made[2]
+        assert len(list(sdk.parsing.list())) == 5
+
+
+def test_cancel_stops_what_has_not_ended(sdk: LlamaCloud, provider: Provider, pdf: Path) -> None:
+    provider.faults(job_stuck=1)
+    job = parse(sdk, upload(sdk, pdf), disable_cache=True)
+    assert sdk.parsing.cancel(job).status == "CANCELLED"
+    with pytest.raises(llama_cloud.BadRequestError, match="terminal state"):
+        sdk.parsing.cancel(job)
+    with pytest.raises(llama_cloud.NotFoundError):
+        sdk.parsing.cancel(str(uuid4()))
+    provider.faults(job_stuck=0)
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        ({"configuration_id": "cfg-1"}, "configuration_id: a saved configuration can't be priced"),
+        ({"webhook_configuration_ids": ["whc-1"]}, "webhook_configuration_ids"),
+        ({"processing_options": {"forms": "enrich"}}, "no published price"),
+        ({"tier": "platinum"}, "tier"),
+    ],
+)
+def test_what_can_t_be_priced_is_refused_plainly(
+    sdk: LlamaCloud, provider: Provider, pdf: Path, order: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(llama_cloud.UnprocessableEntityError, match=words):
+        parse(sdk, upload(sdk, pdf), **order)
+    assert provider.stats()["jobs_created"] == 0
+
+
+def test_tenants_do_not_see_each_other(sdk: LlamaCloud, provider: Provider, running: Running, pdf: Path) -> None:
+    file = upload(sdk, pdf)
+    job = parse(sdk, file)
+    made = Program(
+        *("token", "create", "--name", f"o{provider.key[-8:]}", "--scope", "submit", "--tenant", "another"),
+        folder=running.folder,
+        environment=running.settings,
+    )
+    assert made.process.wait(timeout=60) == 0, made.output
+    with provider.sdk(made.output.strip()) as other:
+        calls: list[Callable[[], object]] = [
+            lambda: other.parsing.get(job),
+            lambda: other.parsing.cancel(job),
+            lambda: parse(other, file),
+            lambda: other.files.retrieve(file),
+            lambda: other.files.delete(file),
+            lambda: other.files.content(file),
+        ]
+        for call in calls:
+            with pytest.raises(llama_cloud.NotFoundError):
+                call()
+        assert list(other.parsing.list(job_ids=[job])) == []
+    with provider.sdk("llx-nobody") as nobody, pytest.raises(llama_cloud.AuthenticationError):
+        nobody.parsing.get(job)
