@@ -27,10 +27,9 @@ def ingest_003(services: Services, event: Event003Message) -> None:
     """
     job, attempt = jobs.find_job(event.job_id), attempts.attempt_under_way(event.job_id)
     if job is None or attempt is None or job.state in FINAL:
-        # It was told before, or the provider's own word was faster.
-        log.info("a late event", job_id=str(event.job_id), status=event.status)
+        _late(services, event)
     elif attempt.state != AttemptState.SENT or event.parse_job_id != attempt.provider_job_id:
-        _keep(services, event, attempt)
+        _keep(services, event, "other_parse_job")
         services.nudge("ingest_result", job_id=job.job_id)
     elif event.status is Status003.FAILED:
         _fail(services, job, attempt, event)
@@ -42,9 +41,19 @@ def ingest_003(services: Services, event: Event003Message) -> None:
         services.store.delete(event.result_path)
 
 
-def _keep(services: Services, event: Event003Message, attempt: Attempt) -> None:
-    said = event.model_dump(mode="json", exclude_none=True) | {"attempt": str(attempt.attempt_id)}
-    rejections.keep([Rejection(services.clock(), ROUTE, "other_parse_job", str(event.job_id), said=said)])
+def _late(services: Services, event: Event003Message) -> None:
+    """A job that has no parse under way: the event was told before, or it can't be meant."""
+    known = attempts.find_attempts(Attempt.job == event.job_id)
+    if any(one.provider_job_id is not None and one.provider_job_id == event.parse_job_id for one in known):
+        # It was told before, or the provider's own word was faster.
+        log.info("a late event", job_id=str(event.job_id), status=event.status)
+    else:
+        _keep(services, event, "no_such_parse")
+
+
+def _keep(services: Services, event: Event003Message, reason: str) -> None:
+    said = event.model_dump(mode="json", exclude_none=True)
+    rejections.keep([Rejection(services.clock(), ROUTE, reason, str(event.job_id), said=said)])
 
 
 def _fail(services: Services, job: Job, attempt: Attempt, event: Event003Message) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from actors.services import Services, log
 from actors.settlement import settle_or_wait
@@ -16,6 +18,8 @@ from domain.results import encode_pages
 from domain.settlement import Bill
 from models import attempts, job_events, jobs
 from models.database import transaction
+from models.jobs import Content
+from models.store import STAGING
 from models.tables import Attempt, Job, Result
 
 
@@ -66,8 +70,25 @@ def complete_job(
     # One piece stays as it came: its sender knows its hash.
     whole = parsed.markdown if is_paged else parsed.pages[0].markdown or parsed.pages[0].text
     truncated = is_paged and is_truncated(job, len(parsed.pages))
-    written = _write(services, job, parsed, whole, provenance, truncated)
-    now = services.clock()
+    written = _Written.make(services, parsed, whole, provenance, truncated)
+    try:
+        _end(services, job, attempt, written, provenance, bill, is_paged)
+    finally:
+        written.discard(services)
+
+
+def _end(
+    services: Services,
+    job: Job,
+    attempt: Attempt,
+    written: _Written,
+    provenance: Provenance,
+    bill: Bill,
+    is_paged: bool,
+) -> None:
+    """Whoever comes first puts its files in their place; another one's would not be those that the job tells of."""
+    now, document = services.clock(), job.document
+    markdown_path = parsed_path(document.user_id, document.document_id)
     with jobs.owning(job.job_id):
         closed = attempts.step_attempt(
             attempt, AttemptState(attempt.state), AttemptState.COMPLETED, why="result stored", now=now
@@ -81,39 +102,62 @@ def complete_job(
             now=now,
             due_at=None,
             provenance=provenance,
-            truncated=written["truncated"],
-            parsed_path=written["markdown_path"],
-            parsed_sha256=written["markdown_sha256"],
-            parsed_pages=written["pages"] if is_paged else None,
+            truncated=written.truncated,
+            parsed_path=markdown_path,
+            parsed_sha256=written.markdown.sha256,
+            parsed_pages=written.pages if is_paged else None,
             message=None,
         )
         if closed:
             settle_or_wait(services, attempts.get_attempt(attempt.attempt_id), bill)
         if not moved:
             return
-        Result.create(job=job.job_id, attempt=attempt.attempt_id, provenance=provenance, created_at=now, **written)
+        at = pages_path(document.user_id, document.document_id)
+        services.store.move(written.pages_staged, at)
+        services.store.move(written.markdown_staged, markdown_path)
+        Result.create(
+            job=job.job_id,
+            attempt=attempt.attempt_id,
+            provenance=provenance,
+            created_at=now,
+            markdown_path=markdown_path,
+            markdown_sha256=written.markdown.sha256,
+            markdown_bytes=written.markdown.size,
+            pages_path=at,
+            pages=written.pages,
+            failed_pages=written.failed_pages,
+            truncated=written.truncated,
+        )
         announce(services, jobs.get_job(job.job_id), EventType.PARSED)
-    log.info("job completed", job_id=str(job.job_id), provenance=provenance.value, pages=len(parsed.pages))
+    log.info("job completed", job_id=str(job.job_id), provenance=provenance.value, pages=written.pages)
 
 
-def _write(
-    services: Services, job: Job, parsed: ParsedDocument, whole: str, provenance: Provenance, truncated: bool
-) -> dict[str, Any]:
-    """Write a result's files; answers what its row says of them."""
-    document = job.document
-    markdown_path = parsed_path(document.user_id, document.document_id)
-    at = pages_path(document.user_id, document.document_id)
-    services.store.write_bytes(at, encode_pages(parsed, provenance, truncated))
-    content = services.store.write_bytes(markdown_path, whole.encode())
-    return {
-        "markdown_path": markdown_path,
-        "markdown_sha256": content.sha256,
-        "markdown_bytes": content.size,
-        "pages_path": at,
-        "pages": len(parsed.pages),
-        "failed_pages": len(parsed.failed_pages),
-        "truncated": truncated,
-    }
+@dataclass(frozen=True)
+class _Written:
+    """A result's files, not in their place yet."""
+
+    markdown_staged: str
+    pages_staged: str
+    markdown: Content
+    pages: int
+    failed_pages: int
+    truncated: bool
+
+    @classmethod
+    def make(
+        cls, services: Services, parsed: ParsedDocument, whole: str, provenance: Provenance, truncated: bool
+    ) -> _Written:
+        """Write them."""
+        markdown_staged, pages_staged = (f"{STAGING}/result-{uuid4()}" for _ in range(2))
+        services.store.write_bytes(pages_staged, encode_pages(parsed, provenance, truncated))
+        markdown = services.store.write_bytes(markdown_staged, whole.encode())
+        failed = len(parsed.failed_pages)
+        return cls(markdown_staged, pages_staged, markdown, len(parsed.pages), failed, truncated)
+
+    def discard(self, services: Services) -> None:
+        """Remove what was not put in its place."""
+        for path in (self.markdown_staged, self.pages_staged):
+            services.store.delete(path)
 
 
 def is_truncated(job: Job, parsed_pages: int) -> bool:

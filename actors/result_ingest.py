@@ -27,11 +27,14 @@ from domain.errors import (
 from domain.job_state import FINAL, AttemptState, JobState, Provenance
 from domain.messages import EventMessage
 from llamaparse.schemas import JobStatus, ParseResult, failure
-from models import attempts, jobs
+from models import attempts, jobs, rejections
+from models.rejections import Rejection
 from models.tables import Attempt, Job
 
 MONEY: Final = ("usage", "job_metadata")
 """Expansions that say what was billed, and whether the provider took it from its cache."""
+ROUTE: Final = "/webhooks/llamaparse/{job_id}"
+"""Where signed events come in, for the record of those that can't be meant."""
 MOST_TIMEOUTS: Final = 2
 """How many attempts a document gets that the provider ends with TIMEOUT."""
 CLOSED_BY: Final = {
@@ -50,6 +53,7 @@ def ingest_result(services: Services, event: EventMessage) -> None:
     job = jobs.find_job(event.job_id)
     if job is None:
         log.warning("event for a job that is not known", job_id=str(event.job_id), event_id=event.event_id)
+        _keep(services, event, "unknown_job")
         return
     settle_late(services, job)
     ask_about_drifts(services, job)
@@ -61,6 +65,7 @@ def ingest_result(services: Services, event: EventMessage) -> None:
 def _look(services: Services, job: Job, event: EventMessage) -> None:
     attempt = attempts.attempt_under_way(job.job_id)
     if attempt is None:
+        _check_known(services, job, event)
         return
     if attempt.provenance == Provenance.MOCK:
         finish_here(services, job.job_id)
@@ -68,6 +73,8 @@ def _look(services: Services, job: Job, event: EventMessage) -> None:
     if attempt.provenance == Provenance.CACHED:
         finish_reuse(services, job.job_id)
         return
+    if attempt.provider_job_id is not None and event.provider_job_id not in (None, attempt.provider_job_id):
+        _keep(services, event, "other_provider_job")
     provider_job_id = attempt.provider_job_id or event.provider_job_id
     if provider_job_id is None or attempt.state == AttemptState.OPEN:
         if job.state in FINAL:
@@ -111,11 +118,30 @@ def _ask(
     if not is_ours(services, attempt, answer.job):
         # A signed event may name any job of the provider's; only its own metadata binds it to an attempt.
         log.error("not this attempt's job", job_id=str(job.job_id), provider_job_id=provider_job_id)
+        told = EventMessage(job_id=job.job_id, provider_job_id=provider_job_id[:200])
+        _keep(services, told, "not_this_attempts_job")
         return None
     return answer
 
 
+def _check_known(services: Services, job: Job, event: EventMessage) -> None:
+    """An event for a job that has no attempt under way is a late one, or can't be meant: then it is kept."""
+    if event.provider_job_id is None:
+        return
+    known = attempts.find_attempts(Attempt.job == job.job_id)
+    if all(one.provider_job_id != event.provider_job_id for one in known):
+        _keep(services, event, "no_such_parse")
+
+
+def _keep(services: Services, event: EventMessage, reason: str) -> None:
+    said = event.model_dump(mode="json", exclude_none=True)
+    rejections.keep([Rejection(services.clock(), ROUTE, reason, str(event.job_id), said=said)])
+
+
 def _ask_later(services: Services, job: Job, attempt: Attempt, message: str | None) -> None:
+    if attempt.state != AttemptState.SENT:
+        # An event asked about it; what is in doubt is looked for at its own time.
+        return
     due_at = services.after(poll_wait_s(services, job.tries + 1))
     if job.due_at is not None:
         jobs.postpone(job, due_at, message=message)

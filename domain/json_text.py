@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, Final, NoReturn
 
 MAX_DEPTH: Final = 64
 """How deep JSON may be nested."""
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 WHOLE_NUMBERS: Final = range(-(2**63), 2**63)
 """Whole numbers that 64 bits hold; larger ones are rounded by most readers."""
 
@@ -44,7 +46,7 @@ def check_text(text: str) -> None:
     """
     if "\0" in text:
         raise ValueError("it has a NUL character in it")
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if _SURROGATE.search(text):
         raise ValueError("it has half of a surrogate pair in it")
 
 

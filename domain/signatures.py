@@ -86,21 +86,44 @@ def verify_003(secrets: Sequence[str], headers: Sequence[bytes], body: bytes) ->
     _check(headers, _HEX_SIGNATURE, [signature_003(secret, body) for secret in secrets])
 
 
+def check_lc_form(headers: Sequence[bytes]) -> None:
+    """Refuse what can't verify whatever the body is, before a byte of it is read.
+
+    Raises:
+        BadSignature: there is not exactly one ``LC-Signature``, or it has not the form.
+    """
+    _check_form(headers, _LC_SIGNATURE)
+
+
+def check_003_form(headers: Sequence[bytes]) -> None:
+    """As `check_lc_form`, for ``X-Webhook-Signature``.
+
+    Raises:
+        BadSignature: see there.
+    """
+    _check_form(headers, _HEX_SIGNATURE)
+
+
+def _check_form(headers: Sequence[bytes], form: re.Pattern[bytes]) -> None:
+    fault = "signature_missing" if not headers else "signature_doubled" if len(headers) > 1 else None
+    if fault is None and not form.fullmatch(headers[0]):
+        fault = "signature_malformed"
+    if fault is not None:
+        raise BadSignature(fault)
+
+
 def _check(headers: Sequence[bytes], form: re.Pattern[bytes], expected: Sequence[str]) -> None:
     """Compare the one header with each signature that would be right, in the same time whichever it is, if any.
 
     Raises:
         BadSignature: there is not exactly one, it has not the form, or it is none of those.
     """
-    fault = "signature_missing" if not headers else "signature_doubled" if len(headers) > 1 else None
-    if fault is None and not form.fullmatch(headers[0]):
-        fault = "signature_malformed"
-    claimed = headers[0] if fault is None else b""
+    _check_form(headers, form)
     right = False
     for signature in expected:
-        right |= hmac.compare_digest(signature.encode(), claimed)
-    if fault is not None or not right:
-        raise BadSignature(fault or "signature_wrong")
+        right |= hmac.compare_digest(signature.encode(), headers[0])
+    if not right:
+        raise BadSignature
 
 
 def standard_webhook_headers(

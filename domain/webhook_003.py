@@ -20,6 +20,7 @@ from domain.json_text import parse_json
 MARKDOWN_TYPES: Final = frozenset({"markdown", "md"})
 TEXT_TYPES: Final = frozenset({"text", "txt"})
 MOST_WORDS: Final = 500
+MOST_PAGES: Final = 10_000
 UUID_TEXT: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -88,9 +89,15 @@ def parse_003(body: bytes) -> Event003:
         _uuid(said, "job_id"),
         _uuid(said, "document_id"),
         _words(said.get("parse_job_id")),
-        _result(said) if status is Status003.PARSED else None,
+        _worth(_result(said)) if status is Status003.PARSED else None,
         _words(said.get("error")),
     )
+
+
+def _worth(result: ParsedDocument | None) -> ParsedDocument | None:
+    """A result without any text is none: the provider is asked for what was paid."""
+    is_empty = result is None or not any(page.markdown or page.text for page in result.pages)
+    return None if is_empty else result
 
 
 def _words(value: object) -> str | None:
@@ -147,6 +154,8 @@ def _is_length(said: object, raw: bytes) -> bool:
 def _of_pages(pages: list[Any]) -> ParsedDocument:
     if not pages:
         raise Malformed003("the result has no pages")
+    if len(pages) > MOST_PAGES:
+        raise Malformed003(f"the result has more than {MOST_PAGES:,} pages")
     found: list[ParsedPage] = []
     for place, page in enumerate(pages, 1):
         if not isinstance(page, dict):

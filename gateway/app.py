@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import falcon.asgi
 
 from gateway.auth import Authentication, Guarded
+from gateway.bodies import Allowance
 from gateway.budget import BudgetResource
 from gateway.dependencies import Dependencies
 from gateway.documents import DocumentJob, Documents
@@ -34,6 +35,9 @@ Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 Asgi = Callable[[Event, Receive, Send], Awaitable[None]]
+
+UNSIGNED_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of webhooks' bodies that are in memory at most before their signatures were looked at, over all senders."""
 
 __all__ = ["Dependencies", "create_app"]
 
@@ -104,11 +108,11 @@ def _llamacloud(dependencies: Dependencies) -> dict[str, Guarded]:
 def routes(dependencies: Dependencies) -> dict[str, Guarded]:
     """Every route: template to resource."""
     keys, publisher, clock = dependencies.settings.secret_key_bytes, dependencies.publisher, dependencies.host_clock
-    rejections = Rejections(dependencies.pool, clock)
+    rejections, allowance = Rejections(dependencies.pool, clock), Allowance(UNSIGNED_BYTES)
     return {
-        "/webhooks/llamaparse/{job_id}": LlamaParseWebhook(keys, publisher, clock, rejections),
-        "/api/v1/webhooks/llamaparse": Webhook003(dependencies, rejections),
-        "/webhook/llamaparse/{job_id}": Webhook003(dependencies, rejections),
+        "/webhooks/llamaparse/{job_id}": LlamaParseWebhook(keys, publisher, clock, rejections, allowance),
+        "/api/v1/webhooks/llamaparse": Webhook003(dependencies, rejections, allowance),
+        "/webhook/llamaparse/{job_id}": Webhook003(dependencies, rejections, allowance),
         "/v1/webhooks/rejected": RejectedWebhooks(dependencies),
         "/v1/documents": Documents(dependencies),
         "/v1/documents/{job_id:uuid}": DocumentJob(dependencies),

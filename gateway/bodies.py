@@ -12,6 +12,7 @@ from gateway.requests import header_text, raw_headers
 
 __all__ = [
     "MAX_DEPTH",
+    "Allowance",
     "NotFinite",
     "check_text",
     "declared_length",
@@ -22,20 +23,57 @@ __all__ = [
 ]
 
 
-async def read_body(req: falcon.asgi.Request, max_bytes: int) -> bytes:
+class Allowance:
+    """How many bytes of bodies may be in memory at once that nobody has vouched for yet.
+
+    Args:
+        most: for all of them together.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def take(self, size: int) -> None:
+        """Before so many bytes are kept.
+
+        Raises:
+            Problem: 503, too many others are being sent.
+        """
+        if size > self._left:
+            raise Problem(
+                503, "too_many_bodies", "too much is being sent at once: send it again", headers={"Retry-After": "5"}
+            )
+        self._left -= size
+
+    def give_back(self, size: int) -> None:
+        """They are not in memory any more, or somebody vouches for them now."""
+        self._left += size
+
+
+async def read_body(req: falcon.asgi.Request, max_bytes: int, allowance: Allowance | None = None) -> bytes:
     """The whole body.
 
+    Args:
+        allowance: shared with others; what is taken of it is given back at the end, whichever that is.
+
     Raises:
-        Problem: 413 if it is, or says it is, larger than `max_bytes`; 400 if it is shorter than it says.
+        Problem: 413 if it is, or says it is, larger than `max_bytes`; 400 if it is shorter than it says; 503 if others
+            send too much at once.
     """
     declared = declared_length(req)
     if declared is not None and declared > max_bytes:
         raise _too_large(max_bytes)
     body = bytearray()
-    async for chunk in req.stream:
-        body += chunk
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
+    try:
+        async for chunk in req.stream:
+            if allowance is not None:
+                allowance.take(len(chunk))
+            body += chunk
+            if len(body) > max_bytes:
+                raise _too_large(max_bytes)
+    finally:
+        if allowance is not None:
+            allowance.give_back(len(body))
     if declared is not None and len(body) != declared:
         raise Problem(400, "body_incomplete", "the body is shorter than its Content-Length")
     return bytes(body)

@@ -29,6 +29,8 @@ FLUSH_S: Final = 1.0
 USUAL_SHOWN: Final = 100
 MOST_HEADERS: Final = 40
 MOST_TEXT: Final = 500
+MOST_SHOWN: Final = 4 * 1024
+"""Characters of all headers together: a flood costs no more than this for each."""
 SECRET_HEADERS: Final = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -82,6 +84,8 @@ class Rejections:
         try:
             await run_in(self._pool, keep, rejections, dropped)
         except StoreUnavailable as error:
+            # Their counts wait for the next time.
+            self._dropped += dropped + Counter(rejection.reason for rejection in rejections)
             log.warning("rejected webhooks are not kept", count=len(rejections), error=str(error))
         finally:
             self._flushing = asyncio.create_task(self._flush()) if self._waiting else None
@@ -125,10 +129,15 @@ def _view(row: RejectedWebhook) -> dict[str, Any]:
 def shown_headers(req: falcon.asgi.Request) -> list[tuple[str, str]]:
     """A request's headers for people: as they came, cut, and without secrets."""
     headers: list[tuple[bytes, bytes]] = req.scope["headers"]
-    return [
-        (name.decode("latin-1")[:MOST_TEXT], _shown(name.decode("latin-1"), value))
-        for name, value in headers[:MOST_HEADERS]
-    ]
+    shown: list[tuple[str, str]] = []
+    left = MOST_SHOWN
+    for name, value in headers[:MOST_HEADERS]:
+        pair = name.decode("latin-1")[:MOST_TEXT], _shown(name.decode("latin-1"), value)
+        left -= len(pair[0]) + len(pair[1])
+        if left < 0:
+            break
+        shown.append(pair)
+    return shown
 
 
 def _shown(name: str, value: bytes) -> str:

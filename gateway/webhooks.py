@@ -6,16 +6,19 @@ when a commit has). What an event means is decided later, by asking the provider
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import uuid4
 
 import falcon.asgi
 
 from domain.clock import Clock
+from domain.errors import StoreUnavailable
 from domain.messages import Message
-from domain.signatures import BadSignature, verify_lc
-from gateway.bodies import parse_json, read_body
+from domain.signatures import BadSignature, check_lc_form, verify_lc
+from gateway.bodies import Allowance, parse_json, read_body
 from gateway.problems import Problem
 from gateway.publisher import Publisher
 from gateway.rejections import Rejections
@@ -24,6 +27,8 @@ from models.tokens import Scope
 
 MAX_EVENT: Final = 1024 * 1024
 """Bytes."""
+ANSWER_S: Final = 8.0
+"""Seconds from the whole body to the answer."""
 MAX_TEXT: Final = 200
 """Characters of an event's text that are passed on (`domain.messages.EventMessage`)."""
 
@@ -33,15 +38,21 @@ class LlamaParseWebhook:
 
     Args:
         secret_keys: every secret key in force, 32 bytes each, newest first; without one nothing gets in.
+        allowance: for bodies that nobody has vouched for yet.
     """
 
     scopes: Mapping[str, Scope] | None = None
 
     def __init__(
-        self, secret_keys: Sequence[bytes], publisher: Publisher, clock: Clock, rejections: Rejections
+        self,
+        secret_keys: Sequence[bytes],
+        publisher: Publisher,
+        clock: Clock,
+        rejections: Rejections,
+        allowance: Allowance,
     ) -> None:
         self._secret_keys, self._publisher, self._clock = secret_keys, publisher, clock
-        self._rejections = rejections
+        self._rejections, self._allowance = rejections, allowance
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: str) -> None:
         """204 once the event is safe.
@@ -51,18 +62,36 @@ class LlamaParseWebhook:
             BadSignature: 401, whatever is wrong with it.
             StoreUnavailable: 503; the provider repeats the event.
         """
-        if not UUID_TEXT.fullmatch(job_id):
-            raise Problem(404, "not_found", "there is no such route")
-        body = await read_body(req, MAX_EVENT)
+        body = None
         try:
-            verify_lc(self._secret_keys, job_id, raw_headers(req, b"lc-signature"), body)
+            if not UUID_TEXT.fullmatch(job_id):
+                raise Problem(404, "not_found", "there is no such route")
+            signatures = raw_headers(req, b"lc-signature")
+            check_lc_form(signatures)
+            body = await read_body(req, MAX_EVENT, self._allowance)
+            verify_lc(self._secret_keys, job_id, signatures, body)
             event = _parse_event(body)
         except (BadSignature, Problem) as error:
             self._rejections.note(req, getattr(error, "fault", error.reason), job_id=job_id, body=body)
             raise
         now_ms = int(self._clock().timestamp() * 1000)
-        await self._publisher.send(Message("ingest_result", _payload(job_id, event), str(uuid4()), now_ms))
+        async with in_time():
+            await self._publisher.send(Message("ingest_result", _payload(job_id, event), str(uuid4()), now_ms))
         resp.status = falcon.HTTP_204
+
+
+@asynccontextmanager
+async def in_time() -> AsyncIterator[None]:
+    """What takes an event in has so long, and no longer: the sender gives up soon, and sends it again.
+
+    Raises:
+        StoreUnavailable: it took longer; whether the event is safe is not known, and taking it twice is harmless.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            yield
+    except TimeoutError:
+        raise StoreUnavailable("the event could not be made safe in time") from None
 
 
 def _parse_event(body: bytes) -> dict[str, Any]:

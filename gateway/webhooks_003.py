@@ -6,30 +6,34 @@ the provider. What a body that names its job carries is taken in by `actors.inge
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 import falcon.asgi
 
 from domain.clock import format_utc
 from domain.errors import NotFound
-from domain.job_state import Provenance
+from domain.job_state import FINAL, Provenance
 from domain.messages import STAGED_003, Message
 from domain.results import encode_pages
-from domain.signatures import BadSignature, verify_003
+from domain.signatures import BadSignature, check_003_form, verify_003
 from domain.webhook_003 import Event003, Malformed003, parse_003
-from gateway.bodies import read_body
+from gateway.bodies import Allowance, read_body
 from gateway.dependencies import Dependencies
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.rejections import Rejections
 from gateway.requests import UUID_TEXT, raw_headers
+from gateway.webhooks import in_time
 from models.jobs import find_job
 from models.store import Store
 from models.tables import Job
 from models.tokens import Scope
 
+READ_AT_ONCE: Final = 2
 MAX_BODY: Final = 8 * 1024 * 1024
 """Bytes. These events carry the whole result, and anybody may send one before its signature is looked at: a result that
 is larger is fetched from the provider."""
@@ -40,44 +44,61 @@ class Webhook003:
 
     scopes: Mapping[str, Scope] | None = None
 
-    def __init__(self, dependencies: Dependencies, rejections: Rejections) -> None:
+    def __init__(self, dependencies: Dependencies, rejections: Rejections, allowance: Allowance) -> None:
         self._secrets = [secret.get_secret_value() for secret in dependencies.settings.webhook_secrets_003]
         self._pool, self._store, self._clock = dependencies.pool, dependencies.store, dependencies.host_clock
-        self._publisher, self._rejections = dependencies.publisher, rejections
+        self._publisher, self._rejections, self._allowance = dependencies.publisher, rejections, allowance
+        # A result of many pages takes a thread, and memory, for a while.
+        self._places = asyncio.Semaphore(READ_AT_ONCE)
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: str | None = None) -> None:
         """200 once the event is safe, with the answer that these routes always gave.
 
         Raises:
-            Problem: 404, 413.
+            Problem: 404, 413, 422.
             BadSignature: 401, whatever is wrong with it.
-            Malformed003: 422.
-            NotFound: 404, there is no such job.
             StoreUnavailable: 503.
         """
-        if job_id is not None and not UUID_TEXT.fullmatch(job_id):
-            raise Problem(404, "not_found", "there is no such route")
-        body = await read_body(req, MAX_BODY)
+        body = None
         try:
-            verify_003(self._secrets, raw_headers(req, b"x-webhook-signature"), body)
-        except BadSignature as error:
-            self._rejections.note(req, error.fault, job_id=job_id, body=body)
+            if job_id is not None and not UUID_TEXT.fullmatch(job_id):
+                raise Problem(404, "not_found", "there is no such route")
+            signatures = raw_headers(req, b"x-webhook-signature")
+            check_003_form(signatures)
+            body = await read_body(req, MAX_BODY, self._allowance)
+            verify_003(self._secrets, signatures, body)
+            async with in_time():
+                async with self._places:
+                    taken = await run_in(self._pool, _take, body, None if job_id is None else UUID(job_id), self._store)
+                status, job, actor, said = taken
+                now_ms = int(self._clock().timestamp() * 1000)
+                await self._publisher.send(Message(actor, said, str(uuid4()), now_ms))
+        except (BadSignature, Problem) as error:
+            self._rejections.note(req, getattr(error, "fault", error.reason), job_id=job_id, body=body)
             raise
-        try:
-            event = parse_003(body)
-            job = await run_in(self._pool, _job_of, event, None if job_id is None else UUID(job_id))
         except (Malformed003, NotFound) as error:
             self._rejections.note(req, error.reason, job_id=job_id, body=body)
-            raise
-        message = await run_in(self._pool, _message, event, job, self._store)
-        await self._publisher.send(Message(*message, str(uuid4()), int(self._clock().timestamp() * 1000)))
+            # Which part was wrong is for our own record: it would tell which jobs and documents there are.
+            raise Problem(422, "event_refused", "the event can't be accepted") from None
         resp.media = {
             "success": True,
-            "message": f"event {event.status.value} received",
+            "message": f"event {status} received",
             "job_id": str(job.job_id),
             "document_id": str(job.document_id),
             "processed_at": format_utc(self._clock()),
         }
+
+
+def _take(body: bytes, in_route: UUID | None, store: Store) -> tuple[str, Job, str, dict[str, Any]]:
+    """An event's status, its job, the actor that takes it in, and what that is told; a result waits in the store.
+
+    Raises:
+        Malformed003, NotFound: it can't be meant.
+        StoreUnavailable: the database or the store is away.
+    """
+    event = parse_003(body)
+    job = _job_of(event, in_route)
+    return event.status.value, job, *_message(event, job, store, body)
 
 
 def _job_of(event: Event003, in_route: UUID | None) -> Job:
@@ -100,14 +121,14 @@ def _job_of(event: Event003, in_route: UUID | None) -> Job:
     return job
 
 
-def _message(event: Event003, job: Job, store: Store) -> tuple[str, dict[str, Any]]:
-    """The actor and what it is told; a result waits in the store."""
+def _message(event: Event003, job: Job, store: Store, body: bytes) -> tuple[str, dict[str, Any]]:
     said: dict[str, Any] = {"job_id": str(job.job_id)}
     if event.job_id is None:
         return "ingest_result", said
     said |= {"status": event.status.value, "parse_job_id": event.parse_job_id, "error": event.error}
-    if event.result is not None:
-        path = f"{STAGED_003}{uuid4()}"
+    if event.result is not None and job.state not in FINAL:
+        # However often an event is sent, it lies here once.
+        path = f"{STAGED_003}{uuid5(job.job_id, sha256(body).hexdigest())}"
         store.write_bytes(path, encode_pages(event.result, Provenance.REAL, truncated=False))
         said["result_path"] = path
     return "ingest_003", {name: value for name, value in said.items() if value is not None}

@@ -16,9 +16,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST_CONNECTIONS: Final = 1024
 LEAST_CONNECTIONS: Final = 16
-UNGUARDED: Final = "/webhooks/"
-"""Below this path bodies are read without a token. Elsewhere who has none is answered before the body is read."""
+UNGUARDED: Final = ("/webhooks/", "/webhook/", "/api/v1/webhooks/")
+"""Below these paths bodies are read without a token. Elsewhere who has none is answered before the body is read."""
 
+MOST_HEAD: Final = 64 * 1024
+"""Bytes of a request's first line and headers; neither uvicorn nor its parser has a limit."""
+
+_HEAD_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+)
 _REQUEST_TIMEOUT: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 _Phase = Literal["head", "body", "answer", "rest", "pause"]
@@ -71,6 +77,7 @@ class PatientProtocol(HttpToolsProtocol):
     _phase: _Phase = "head"
     _begun: float
     _received = 0
+    _head = 0
     _next_look: asyncio.TimerHandle
 
     @property
@@ -95,6 +102,14 @@ class PatientProtocol(HttpToolsProtocol):
         self._next_look.cancel()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        if self._phase in {"head", "pause"}:
+            self._head += len(data)
+        super().data_received(data)
+        if self._phase == "head" and self._head > MOST_HEAD and not self.transport.is_closing():
+            self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         if self._phase == "pause":
@@ -102,6 +117,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self._head = 0
         if self._phase != "answer":  # else it was sent ahead, and waits for the answer before it
             self._received = 0
             self._enter("body")

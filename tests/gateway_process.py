@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import structlog
+
 from tests.gateway_harness import running_gateway
 from tests.state import state_of
 
@@ -15,6 +17,8 @@ from tests.state import state_of
 def main() -> None:
     """Serve until standard input ends."""
     folder = Path(sys.argv[1])
+    # Nobody reads its standard output to the end.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     with state_of("sqlite", folder), running_gateway(folder / "store") as gateway:
         print(gateway.url, gateway.token(), flush=True)
         sys.stdin.read()

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,7 +20,15 @@ from tests.gateway_harness import EVENT, Gateway, RawConnection, running_gateway
 from tests.state import state_of
 
 JOB = "6f1ed002-ab5e-4f3a-9d2c-1f0f0a0b0c0d"
-HALF_EVENT = f"POST /webhooks/llamaparse/{JOB} HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nhalf".encode()
+HALF_EVENT = (
+    f"POST /webhooks/llamaparse/{JOB} HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n"
+    f"LC-Signature: sha256={'0' * 64}\r\n\r\nhalf"
+).encode()
+HALF_003 = (
+    f"POST /webhook/llamaparse/{JOB} HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n"
+    f"X-Webhook-Signature: {'0' * 64}\r\n\r\nhalf"
+).encode()
+HALF_003_ANYWHERE = HALF_003.replace(f"/webhook/llamaparse/{JOB}".encode(), b"/api/v1/webhooks/llamaparse")
 REFUSED_UPLOAD = b"POST /v1/documents HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n"
 SHORT = Patience(head_s=0.3, body_s=0.3, rest_s=0.3, pause_s=0.3, look_s=0.02, bytes_per_s=1000)
 FORM = (
@@ -53,6 +61,8 @@ def everything(connection: socket.socket) -> bytes:
         (b"POST /webhooks/llamap", b"HTTP/1.1 408"),
         (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow", b"HTTP/1.1 408"),
         (HALF_EVENT, b"HTTP/1.1 408"),
+        (HALF_003, b"HTTP/1.1 408"),
+        (HALF_003_ANYWHERE, b"HTTP/1.1 408"),
         (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 200"),
         (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n\r\n", b"HTTP/1.1 200"),
         (REFUSED_UPLOAD, b"HTTP/1.1 401"),
@@ -63,6 +73,8 @@ def everything(connection: socket.socket) -> bytes:
         "half a line",
         "half a head",
         "half an event",
+        "half an 003 event",
+        "half an 003 event without a job",
         "between requests",
         "empty lines",
         "after a refusal",
@@ -75,7 +87,9 @@ def test_who_falls_silent_is_given_up(tmp_path: Path, said: bytes, answer: bytes
         assert everything(connection).startswith(answer)
 
 
-@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\nX: ", HALF_EVENT, REFUSED_UPLOAD], ids=["head", "event", "rest"])
+@pytest.mark.parametrize(
+    "said", [b"GET / HTTP/1.1\r\nX: ", HALF_EVENT, HALF_003, REFUSED_UPLOAD], ids=["head", "event", "003", "rest"]
+)
 def test_a_byte_now_and_then_buys_no_time(tmp_path: Path, said: bytes) -> None:
     with serving(tmp_path, SHORT) as gateway, socket.create_connection(gateway.address) as connection:
         connection.sendall(said)
@@ -93,6 +107,46 @@ def test_a_byte_now_and_then_buys_no_time(tmp_path: Path, said: bytes) -> None:
         everything(connection)
         closed.set()
         dripping.join()
+
+
+def test_a_head_has_a_limit(tmp_path: Path) -> None:
+    """Whether it comes at once or in pieces; a large one that is allowed still is."""
+    with serving(tmp_path, Patience()) as gateway:
+        for pieces in (1, 50):
+            with socket.create_connection(gateway.address) as connection:
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+                try:
+                    for number in range(pieces):
+                        connection.sendall(b"X-%d: " % number + b"a" * (5_000_000 // pieces) + b"\r\n")
+                except ConnectionError:
+                    pass
+                assert everything(connection)[:12] in (b"HTTP/1.1 431", b"")
+        fits = {f"X-{number}": "a" * 1000 for number in range(40)}
+        assert gateway.http.get("/healthz", headers=fits).status_code == 200
+
+
+def test_events_that_nobody_vouches_for_share_their_memory(tmp_path: Path) -> None:
+    """Twenty half-sent events of 8 MB: what is beyond 64 MiB is refused, and a right one gets in afterwards."""
+    size = 7_000_000
+    head = HALF_003.replace(b"5000000", b"%d" % (size + 10)).removesuffix(b"half")
+    with serving(tmp_path, Patience()) as gateway, ExitStack() as stack:
+        connections = [stack.enter_context(socket.create_connection(gateway.address)) for _ in range(20)]
+        for connection in connections:
+            connection.sendall(head)
+            with suppress(ConnectionError):
+                connection.sendall(b"x" * size)
+        answers = list[bytes]()
+        for connection in connections:
+            connection.settimeout(0.3)
+            with suppress(TimeoutError, ConnectionError):
+                answers.append(connection.recv(12))
+        assert answers.count(b"HTTP/1.1 503") >= 5
+        assert answers.count(b"HTTP/1.1 503") == len(answers)
+        for connection in connections:
+            connection.close()
+        until = time.monotonic() + 10
+        while gateway.post_event(JOB).status_code != 204:
+            assert time.monotonic() < until
 
 
 def test_an_upload_may_take_long_if_it_goes_on(tmp_path: Path) -> None:

@@ -190,14 +190,24 @@ def test_1_mib_is_taken_and_a_byte_more_is_413(gateway: Gateway, publisher: Reco
 def test_content_length_over_the_limit_is_refused_before_a_byte_is_read(gateway: Gateway) -> None:
     """The answer comes although the body never does."""
     with RawConnection(gateway.address) as connection:
-        connection.send(f"POST /webhooks/llamaparse/{JOB} HTTP/1.1\nHost: x\nContent-Length: {MIB + 1}")
+        connection.send(
+            f"POST /webhooks/llamaparse/{JOB} HTTP/1.1\nHost: x\nContent-Length: {MIB + 1}\nLC-Signature: {RIGHT}"
+        )
         assert connection.answer()[0] == 413
+
+
+def test_what_has_no_signature_is_refused_before_a_byte_is_read(gateway: Gateway) -> None:
+    for signature in ("", "\nLC-Signature: sha256=0", f"\nLC-Signature: {RIGHT}\nLC-Signature: {RIGHT}"):
+        with RawConnection(gateway.address) as connection:
+            connection.send(f"POST /webhooks/llamaparse/{JOB} HTTP/1.1\nHost: x\nContent-Length: 1000{signature}")
+            assert connection.answer()[0] == 401
 
 
 def test_chunked_body_is_read_to_the_limit_only(gateway: Gateway) -> None:
     """The answer comes while the body has no end."""
     with RawConnection(gateway.address) as connection:
-        connection.send(f"POST /webhooks/llamaparse/{JOB} HTTP/1.1\nHost: x\nTransfer-Encoding: chunked")
+        head = f"POST /webhooks/llamaparse/{JOB} HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\nLC-Signature: {RIGHT}"
+        connection.send(head)
         piece = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
         for _ in range(MIB // 0x10000 + 1):
             connection.socket.sendall(piece)
