@@ -15,7 +15,7 @@ from domain.job_state import AttemptState, JobState, Provenance
 from domain.messages import EventMessage
 from domain.settings import Mode
 from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
-from models import jobs
+from models import jobs, rejections
 from models.tables import Attempt, Delivery, Job, Result
 from parsegate.sample_documents import SAMPLES, Sample, sample_path
 from tests.state import KINDS, an_order, state_of
@@ -149,8 +149,11 @@ def test_an_event_that_comes_before_the_answer_binds_only_its_own_attempt(world:
     job = world.run_until(world.order_file(put(world), options={"disable_cache": True}), JobState.IN_DOUBT)
     world.faults(create_answer_lost=0.0)
     assert foreign is not None
+    due_at = jobs.get_job(job.job_id).due_at
     ingest(world, job.job_id, foreign)
-    assert jobs.get_job(job.job_id).state == JobState.IN_DOUBT
+    ingest(world, job.job_id, "pjb-nobody")
+    assert (jobs.get_job(job.job_id).state, jobs.get_job(job.job_id).due_at) == (JobState.IN_DOUBT, due_at)
+    assert rejections.counts() == {"not_this_attempts_job": 1}
     provider = world.services.provider
     assert provider is not None
     own = next(
@@ -161,6 +164,14 @@ def test_an_event_that_comes_before_the_answer_binds_only_its_own_attempt(world:
     ingest(world, job.job_id, own)
     assert world.run_until(job).state == JobState.COMPLETED
     assert world.stats()["jobs_created"] == 2
+    ingest(world, job.job_id, own)
+    ingest(world, job.job_id, foreign)
+    ingest(world, UUID(int=7), own)
+    assert rejections.counts() == {"no_such_parse": 1, "not_this_attempts_job": 1, "unknown_job": 1}
+    said = rejections.latest(1)[0]
+    assert (said.route, said.job_id, said.said["provider_job_id"]) == (
+        *("/webhooks/llamaparse/{job_id}", str(UUID(int=7)), own),
+    )
 
 
 def ingest(world: World, job_id: UUID, provider_job_id: str) -> None:

@@ -17,6 +17,8 @@ from domain.messages import STAGED_003, Event003Message
 from domain.results import encode_pages
 from llamaparse.simulator import RunningSimulator
 from models import audit, jobs, rejections
+from models.jobs import Content
+from models.store import Store
 from models.tables import Attempt, Job, RejectedWebhook
 from parsegate.sample_documents import SAMPLES, sample_path
 from tests.noon import noon_zone
@@ -120,3 +122,28 @@ def test_a_job_that_was_not_sent_waits_for_nothing(world: World) -> None:
     message = Event003Message.model_validate({"job_id": job.job_id, "status": "failed", "parse_job_id": "pjb-1"})
     ingest_003(world.services, message)
     assert jobs.get_job(job.job_id).state == JobState.RECEIVED
+    assert rejections.counts() == {"no_such_parse": 1}
+
+
+def test_of_two_results_at_once_the_one_that_is_told_is_the_one_that_is_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another signed result of the same parse comes while this one is being taken in, and is faster."""
+    job = parsing(world)
+    first, second = event(world, job, pages=2), event(world, job)
+    write = Store.write_bytes
+
+    def slowly(store: Store, path: str, data: bytes) -> Content:
+        written = write(store, path, data)
+        if b"page_number" in data:
+            monkeypatch.setattr(Store, "write_bytes", write)
+            ingest_003(world.services, second)
+        return written
+
+    monkeypatch.setattr(Store, "write_bytes", slowly)
+    ingest_003(world.services, first)
+    ended = jobs.get_job(job.job_id)
+    assert (ended.state, ended.parsed_pages) == (JobState.COMPLETED, None), "the second one's, in one piece"
+    kept = world.services.store.read(ended.parsed_path or "")
+    assert sha256(kept).hexdigest() == ended.parsed_sha256
+    assert not list((world.folder / "store" / "staging").iterdir())

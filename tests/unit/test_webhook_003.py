@@ -130,3 +130,16 @@ def test_nothing_raises_anything_else(said: dict[str, Any]) -> None:
     except Malformed003:
         return
     assert event.result is None or event.result.pages
+
+
+@pytest.mark.parametrize(
+    "result", [{"md": ""}, {"txt": ""}, [{}], [{"md": ""}, {"text": ""}], {"json": [{"page": 1}], "md": "# A"}]
+)
+def test_a_result_without_text_is_none(result: object) -> None:
+    """What was paid for is fetched from the provider instead."""
+    assert parse_003(body(job_id=JOB, result=result)).result is None
+
+
+def test_a_result_has_not_too_many_pages() -> None:
+    with pytest.raises(Malformed003, match="more than 10,000 pages"):
+        parse_003(body(job_id=JOB, result=[{"md": "a"}] * 10_001))
