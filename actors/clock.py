@@ -15,6 +15,7 @@ from llamaparse.router import Route
 from models.admission import wake_deferred
 from models.budgets import reprice
 from models.due import claim_due, claim_waiting_nudge, next_due
+from models.made_calls import forget_calls
 
 BATCH: Final = 200
 IDLE_S: Final = 0.5
@@ -81,6 +82,7 @@ def run_clock(services: Services, stop: Event, on_trouble: Callable[[str], None]
                 services.pacer.tidy(local=services.route() is Route.LOCAL)
                 reprice_budgets(services)
                 tell_thresholds(services)
+                forget_calls(services.clock())
                 tidy_at = services.after(IDLE_S)
             pause_s = 0.0 if found else _idle_s(services)
         except StoreUnavailable as error:

@@ -7,6 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from actors.admission import NoRoom, Shortage, defer, hold, price_now
+from actors.outcome import tell_webhooks
 from actors.services import Services, log
 from actors.settlement import provider_for, settle_or_wait
 from domain.errors import CallRefused, Misconfigured, Transient
@@ -63,6 +64,7 @@ def bind(services: Services, job_id: UUID, attempt_id: UUID, made: ProviderJob) 
                 due_at=services.after(poll_wait_s(services, 0)),
                 message=None,
             )
+            tell_webhooks(services, jobs.get_job(job_id))
     return True
 
 

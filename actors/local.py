@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 from uuid import UUID
 
-from actors.outcome import complete_job, fail_job
+from actors.outcome import complete_job, fail_job, tell_webhooks
 from actors.services import Services
 from domain.documents import ParsedDocument
 from domain.errors import Permanent, Waiting
@@ -39,6 +39,7 @@ def parse_here(services: Services, job: Job, attempt: Attempt, *, why: str) -> N
         if moved:
             attempts.set_attempt(attempt, provenance=Provenance.MOCK, estimate=0)
             release(attempt.attempt_id, now=now, why=why)
+            tell_webhooks(services, jobs.get_job(job.job_id))
     if moved:
         finish_here(services, job.job_id)
 

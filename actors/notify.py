@@ -12,11 +12,15 @@ import httpx
 from actors.services import Services, log
 from actors.strangers import BUSY_S
 from domain.errors import BadSetting, Misconfigured, OrderRefused, ParsegateError, SourceUnavailable, StoreUnavailable
-from domain.signatures import standard_webhook_headers
+from domain.sealing import unseal
+from domain.signatures import lc_signature, standard_webhook_headers
 from models import deliveries
+from models.job_webhooks import TARGET, webhook_of
 from models.tables import Delivery
 
 CALLBACK_DEADLINE_S: Final = 30.0
+USER_AGENT: Final = "llamaindex-webhook-service/1.0"
+"""What receivers of LlamaCloud's webhooks know."""
 GIVE_UP_AFTER: Final = timedelta(days=3)
 MOST_WAIT_S: Final = 6 * 3600.0
 MOST_EXCHANGE_WAIT_S: Final = 60.0
@@ -65,21 +69,15 @@ def _post_in_its_place(services: Services, delivery: Delivery) -> bool:
 
 
 def _post(services: Services, delivery: Delivery) -> None:
-    if not services.settings.secret_key:
-        raise BadSetting("PARSEGATE_SECRET_KEY is not set, and nothing goes out unsigned")
     body = delivery.body.encode()
-    headers = standard_webhook_headers(
-        services.settings.secret_key_bytes,
-        deliveries.tenant_of(delivery),
-        json.loads(delivery.body)["id"],
-        services.clock(),
-        body,
-    )
-    headers["Content-Type"] = "application/cloudevents+json"
+    if delivery.target.startswith(TARGET):
+        url, headers = _as_llamacloud(services, delivery, body)
+    else:
+        url, headers = delivery.target, _as_standard_webhook(services, delivery, body)
     try:
         with services.http.stream(
             "POST",
-            delivery.target,
+            url,
             content=body,
             headers=headers,
             extensions={"deadline_s": CALLBACK_DEADLINE_S},
@@ -91,6 +89,34 @@ def _post(services: Services, delivery: Delivery) -> None:
         raise OrderRefused(f"not a URL: {error}") from None
     if not 200 <= status < 300:
         raise SourceUnavailable(f"answered {status}")
+
+
+def _as_standard_webhook(services: Services, delivery: Delivery, body: bytes) -> dict[str, str]:
+    keys = services.settings.secret_key_bytes
+    if not keys:
+        raise BadSetting("PARSEGATE_SECRET_KEY is not set, and nothing goes out unsigned")
+    headers = standard_webhook_headers(
+        keys, deliveries.tenant_of(delivery), json.loads(delivery.body)["id"], services.clock(), body
+    )
+    return headers | {"Content-Type": "application/cloudevents+json"}
+
+
+def _as_llamacloud(services: Services, delivery: Delivery, body: bytes) -> tuple[str, dict[str, str]]:
+    """As LlamaCloud posts it: with the caller's headers, and signed with the caller's secret, if there is one."""
+    webhook = webhook_of(delivery.target)
+    given = unseal(services.settings.secret_key_bytes, webhook.sealed)
+    said = json.loads(delivery.body)
+    event = json.loads(said) if isinstance(said, str) else said
+    headers = given["headers"] | {
+        "content-type": "application/json",
+        "user-agent": USER_AGENT,
+        "x-webhook-event-id": event["event_id"],
+        "x-webhook-event-type": event["event_type"],
+    }
+    headers.pop("lc-signature", None)
+    if given["secret"] is not None:
+        headers["lc-signature"] = lc_signature(given["secret"], body)
+    return webhook.url, headers
 
 
 def _not_delivered(services: Services, delivery: Delivery, error: ParsegateError) -> None:

@@ -16,7 +16,7 @@ from domain.orders import pages_path, parsed_path
 from domain.pricing import parse_target_pages
 from domain.results import encode_pages
 from domain.settlement import Bill
-from models import attempts, job_events, jobs
+from models import attempts, job_events, job_webhooks, jobs
 from models.database import transaction
 from models.jobs import Content
 from models.store import STAGING
@@ -182,4 +182,10 @@ def announce(services: Services, job: Job, event_type: EventType) -> None:
         job, event_type, instance=services.instance, exchange=services.emit is not None, now=services.clock()
     )
     for delivery_id in made:
+        services.nudge("notify", delivery_id=delivery_id)
+
+
+def tell_webhooks(services: Services, job: Job) -> None:
+    """The webhooks that an order asked for hear of its job's state. Call it in the transaction that makes it true."""
+    for delivery_id in job_webhooks.tell(job, services.clock()):
         services.nudge("notify", delivery_id=delivery_id)

@@ -10,7 +10,7 @@ from uuid import UUID
 from domain.events import EventType, cloud_event, encode
 from domain.job_state import STATUS_003, JobState
 from domain.money import to_credits
-from models import attempts, deliveries
+from models import attempts, deliveries, job_webhooks
 from models.tables import Job
 
 
@@ -26,7 +26,8 @@ def announce(job: Job, event_type: EventType, *, instance: str, exchange: bool, 
     targets = [deliveries.EVENTS] if exchange else []
     if job.callback_url is not None:
         targets.append(job.callback_url)
-    return deliveries.add_deliveries(job.job_id, event_type, dict.fromkeys(targets, body), now)
+    made = deliveries.add_deliveries(job.job_id, event_type, dict.fromkeys(targets, body), now)
+    return [*made, *job_webhooks.tell(job, now)]
 
 
 def event_data(job: Job) -> dict[str, Any]:

@@ -84,6 +84,7 @@ class Job(Base):
     reused_from = UUIDField(null=True)
     redoes = UUIDField(null=True)
     user_metadata = JSONField(null=True)
+    has_webhooks = BooleanField(default=False)
 
 
 class Attempt(Base):
@@ -365,10 +366,22 @@ class MadeCall(Base):
     made_at = UtcField()
 
 
+class JobWebhook(Base):
+    """A webhook that an order asked for (`models.job_webhooks`)."""
+
+    job_id: UUID
+    webhook_id = UUIDField(primary_key=True)
+    job = ForeignKeyField(Job, column_name="job_id", on_delete="RESTRICT")
+    url = TextField()
+    events = JSONField(null=True)
+    output_format = TextField()
+    sealed = TextField()
+
+
 TABLES = (
     *(Document, Job, Attempt, Result, Delivery, Setting, Token, History),
     *(Budget, BudgetWindow, LedgerEntry, Drift, TenantTurn),
     *(Slot, Pace),
     *(RejectedWebhook, RejectionCount),
-    *(UploadFile, MadeCall),
+    *(UploadFile, MadeCall, JobWebhook),
 )

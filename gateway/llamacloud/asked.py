@@ -20,7 +20,9 @@ USUAL_PAGE: Final = 50
 MOST_PAGE: Final = 1000
 MOST_KEY: Final = 64
 MOST_VALUE: Final = 512
-OWN_FIELDS: Final = frozenset({"tier", "file_id", "source_url", "user_metadata", "client_name"})
+OWN_FIELDS: Final = frozenset(
+    {"tier", "file_id", "source_url", "user_metadata", "client_name", "webhook_configurations"}
+)
 """Members of a create call that are no option of the parse; `client_name` only says which program calls."""
 REFUSED: Final[Mapping[str, str]] = {
     "configuration_id": "a saved configuration can't be priced here: send its options themselves",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -18,12 +19,14 @@ from gateway.dependencies import Dependencies
 from gateway.documents import FIRST_LOOK, nudge, place
 from gateway.llamacloud.asked import order_of
 from gateway.llamacloud.views import parsed_id
+from gateway.llamacloud.webhooks import WebhookDesk
 from gateway.orders import OrderDesk
 from gateway.pool import run_in
 from gateway.requests import header_text
 from gateway.uploads import STAGING, Upload
 from models.files import get_file
-from models.jobs import accept_order, get_job
+from models.job_webhooks import Webhook, add_webhooks
+from models.jobs import Accepted, accept_order, get_job
 from models.made_calls import made_once
 from models.tables import Job
 
@@ -37,7 +40,7 @@ class Creation:
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._store, self._clock = dependencies.pool, dependencies.store, dependencies.clock
         self._publisher, self._host_clock = dependencies.publisher, dependencies.host_clock
-        self._orders = OrderDesk(dependencies.settings)
+        self._orders, self._webhooks = OrderDesk(dependencies.settings), WebhookDesk(dependencies)
 
     async def by_reference(self, req: falcon.asgi.Request, said: object) -> Job:
         """A job for a file that was uploaded before, or for a URL.
@@ -48,13 +51,14 @@ class Creation:
         """
         fields, metadata = order_of(said)
         assert isinstance(said, dict)
+        extras = Extras(metadata, self._webhooks.read(said.get("webhook_configurations")))
         file_id, url = said.get("file_id"), said.get("source_url")
         if (file_id is None) == (url is None):
             raise OrderRefused("exactly one of file_id and source_url must be given")
         call = await self._call(req, said, "")
         if url is not None:
             order = self._orders.order(req, fields | {"source_url": url, "document_id": str(uuid4())})
-            return await self._make(call, lambda: self._note(order, metadata, call.who), "fetch_source")
+            return await self._make(call, lambda: self._note(order, extras, call.who), "fetch_source")
         if not isinstance(file_id, str):
             raise OrderRefused("file_id must be text")
         file = await run_in(self._pool, get_file, parsed_id(file_id), bearer_of(req).tenant)
@@ -63,7 +67,7 @@ class Creation:
         content = await run_in(self._pool, self._store.copy, file.path, staged)
         upload = Upload({}, file.name, staged, content)
         try:
-            return await self._make(call, lambda: self._place(order, upload, metadata, call.who), "check_budget")
+            return await self._make(call, lambda: self._place(order, upload, extras, call.who), "check_budget")
         finally:
             await run_in(self._pool, self._store.delete, staged)
 
@@ -75,12 +79,13 @@ class Creation:
         """
         fields, metadata = order_of(said)
         assert isinstance(said, dict)
+        extras = Extras(metadata, self._webhooks.read(said.get("webhook_configurations")))
         if said.get("file_id") is not None or said.get("source_url") is not None:
             raise OrderRefused("file_id and source_url can't be combined with an upload")
         name = upload.filename or "document"
         order = self._orders.order(req, fields | {"filename": name, "document_id": str(uuid4())})
         call = await self._call(req, said, f"{upload.content.sha256} {name}")
-        return await self._make(call, lambda: self._place(order, upload, metadata, call.who), "check_budget")
+        return await self._make(call, lambda: self._place(order, upload, extras, call.who), "check_budget")
 
     async def _call(self, req: falcon.asgi.Request, said: Mapping[str, Any], content: str) -> _Call:
         bearer, repeats = bearer_of(req), header_text(req, REPEATS) or ""
@@ -100,12 +105,27 @@ class Creation:
         job_id, created = made_once(call.sha256, make, is_repeat=call.is_repeat, arrived_at=call.arrived_at, now=now)
         return get_job(job_id), created
 
-    def _note(self, order: Order, metadata: Mapping[str, str] | None, who: str) -> UUID:
+    def _note(self, order: Order, extras: Extras, who: str) -> UUID:
         now = self._clock()
-        return accept_order(order, who=who, now=now, due_at=now + FIRST_LOOK, user_metadata=metadata).job.job_id
+        accepted = accept_order(order, who=who, now=now, due_at=now + FIRST_LOOK, user_metadata=extras.metadata)
+        return self._with_webhooks(accepted, extras)
 
-    def _place(self, order: Order, upload: Upload, metadata: Mapping[str, str] | None, who: str) -> UUID:
-        return place(order, upload, self._store, who=who, now=self._clock(), user_metadata=metadata).job.job_id
+    def _place(self, order: Order, upload: Upload, extras: Extras, who: str) -> UUID:
+        now = self._clock()
+        accepted = place(order, upload, self._store, who=who, now=now, user_metadata=extras.metadata)
+        return self._with_webhooks(accepted, extras)
+
+    def _with_webhooks(self, accepted: Accepted, extras: Extras) -> UUID:
+        add_webhooks(accepted.job.job_id, extras.webhooks, self._clock())
+        return accepted.job.job_id
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a caller gave beside the order itself."""
+
+    metadata: Mapping[str, str] | None
+    webhooks: Sequence[Webhook]
 
 
 class _Call:

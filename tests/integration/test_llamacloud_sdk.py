@@ -6,10 +6,13 @@ simulator's own knobs.
 
 from __future__ import annotations
 
+import hmac
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,7 +24,7 @@ from llama_cloud import LlamaCloud
 
 from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
 from tests.conftest import fresh_database, fresh_vhost
-from tests.integration.simulator_kit import QUICK, Provider, finished, parse, upload
+from tests.integration.simulator_kit import QUICK, Provider, Received, Receiver, finished, parse, until, upload
 from tests.integration.test_simulator_sdk import (
     test_a_file_is_uploaded_found_linked_and_deleted,
     test_content_metadata_leads_to_the_content,
@@ -161,6 +164,118 @@ def test_a_call_that_the_sdk_repeats_makes_one_job(provider: Provider, pdf: Path
         ]
         assert made[0] == made[1] != made[2]
         assert len(list(sdk.parsing.list())) == 5
+
+
+def hook(receiver: Receiver, path: str = "/hook", **options: Any) -> dict[str, Any]:
+    return {"webhook_url": receiver.url + path, "webhook_signing_secret": "the caller's own", **options}
+
+
+def told(receiver: Receiver, count: int) -> list[Received]:
+    """So many events, once they have come, and no more."""
+    until(lambda: len(receiver.received) >= count, f"{count} events")
+    assert len(receiver.received) == count
+    return list(receiver.received)
+
+
+@pytest.mark.parametrize(("output_format", "is_string"), [(None, True), ("string", True), ("json", False)])
+def test_a_webhook_is_posted_as_llamacloud_posts_it(
+    sdk: LlamaCloud, receiver: Receiver, pdf: Path, output_format: str | None, is_string: bool
+) -> None:
+    options: dict[str, Any] = {"webhook_events": ["parse.success"], "webhook_headers": {"X-Ours": "kept", "X-N": 3}}
+    if output_format is not None:
+        options["webhook_output_format"] = output_format
+    job = parse(sdk, upload(sdk, pdf), webhook_configurations=[hook(receiver, **options)])
+    (received,) = told(receiver, 1)
+    assert isinstance(json.loads(received.body), str) is is_string
+    event = received.event()
+    assert (event["event_type"], event["data"]) == ("parse.success", {"id": job, "job_id": job})
+    signature = hmac.new(b"the caller's own", received.body, sha256).hexdigest()
+    assert received.headers["lc-signature"] == f"sha256={signature}"
+    assert received.headers["content-type"] == "application/json"
+    assert received.headers["x-webhook-event-type"] == "parse.success"
+    assert received.headers["x-webhook-event-id"] == event["event_id"]
+    assert (received.headers["x-ours"], received.headers["x-n"]) == ("kept", "3")
+
+
+def test_a_webhook_without_a_secret_is_not_signed_and_none_is_smuggled_in(
+    sdk: LlamaCloud, receiver: Receiver, pdf: Path
+) -> None:
+    headers = {"X-Webhook-Event-Type": "forged", "User-Agent": "forged", "LC-Signature": "sha256=forged"}
+    wanted = {"webhook_url": receiver.url, "webhook_events": ["parse.success"], "webhook_headers": headers}
+    parse(sdk, upload(sdk, pdf), webhook_configurations=[wanted])
+    (received,) = told(receiver, 1)
+    assert "lc-signature" not in received.headers
+    assert received.headers["x-webhook-event-type"] == "parse.success"
+    assert received.headers["user-agent"] == "llamaindex-webhook-service/1.0"
+
+
+def test_each_webhook_hears_what_it_wants_once_and_again_until_it_listens(
+    sdk: LlamaCloud, receiver: Receiver, pdf: Path
+) -> None:
+    receiver.statuses[:] = [500]
+    wanted: Any = [
+        hook(receiver, "/all", webhook_output_format="json"),
+        hook(receiver, "/all"),
+        hook(receiver, "/end", webhook_events=["parse.success", "parse.error"]),
+    ]
+    sdk.parsing.create(upload_file=pdf, tier="fast", version="latest", webhook_configurations=wanted)
+    received = told(receiver, 8)
+    types = Counter((one.path, one.event()["event_type"]) for one in received)
+    first = received[0].event()["event_type"]
+    assert types - Counter({("/all", first): 1}) == Counter(
+        {
+            ("/all", "parse.pending"): 2,
+            ("/all", "parse.running"): 2,
+            ("/all", "parse.success"): 2,
+            ("/end", "parse.success"): 1,
+        }
+    )
+    again = [one.body for one in received if one.event()["event_id"] == received[0].event()["event_id"]]
+    assert again[0] == again[1]
+
+
+def test_cancelled_and_failed_jobs_have_events_of_their_own(
+    sdk: LlamaCloud, provider: Provider, receiver: Receiver, pdf: Path, tmp_path: Path
+) -> None:
+    wanted = [hook(receiver, webhook_events=["parse.error", "parse.cancelled", "parse.partial_success"])]
+    broken = tmp_path / "broken.pdf"
+    broken.write_bytes(b"%PDF-1.4 broken")
+    parse(sdk, upload(sdk, broken), webhook_configurations=wanted)
+    told(receiver, 1)
+    provider.faults(job_stuck=1)
+    sdk.parsing.cancel(parse(sdk, upload(sdk, pdf), webhook_configurations=wanted))
+    assert [one.event()["event_type"] for one in told(receiver, 2)] == ["parse.error", "parse.cancelled"]
+    provider.faults(job_stuck=0)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"webhook_url": "http://10.0.0.1/hook"},
+        {"webhook_url": "http://[broken"},
+        {"webhook_url": "file:///etc/passwd"},
+        {"webhook_url": 7},
+        {"webhook_url": "https://example.org", "webhook_headers": {"Host": "other"}},
+        {"webhook_url": "https://example.org", "webhook_headers": {"X-A": "a\r\nX-B: b"}},
+        {"webhook_url": "https://example.org", "webhook_output_format": "xml"},
+    ],
+    ids=str,
+)
+def test_a_webhook_that_can_t_be_is_refused(sdk: LlamaCloud, provider: Provider, pdf: Path, wanted: Any) -> None:
+    with pytest.raises(llama_cloud.UnprocessableEntityError):
+        parse(sdk, upload(sdk, pdf), webhook_configurations=[wanted])
+    assert list(sdk.parsing.list()) == []
+
+
+def test_what_a_caller_gave_is_sealed(running: Running, sdk: LlamaCloud, receiver: Receiver, pdf: Path) -> None:
+    secret, header = f"secret-{uuid4()}", f"header-{uuid4()}"
+    wanted = [hook(receiver, webhook_signing_secret=secret, webhook_headers={"Authorization": header})]
+    finished(sdk, parse(sdk, upload(sdk, pdf), webhook_configurations=wanted))
+    until(lambda: any(one.event()["event_type"] == "parse.success" for one in receiver.received), "the last event")
+    assert {one.headers["authorization"] for one in receiver.received} == {header}
+    kept = b"".join(path.read_bytes() for path in running.folder.rglob("*") if path.is_file())
+    assert secret.encode() not in kept
+    assert header.encode() not in kept
 
 
 def test_cancel_stops_what_has_not_ended(sdk: LlamaCloud, provider: Provider, pdf: Path) -> None:

@@ -1,0 +1,110 @@
+"""Webhooks that an order asked for, in LlamaCloud's form: each of a job's events is made due once, when it is true."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID, uuid4, uuid5
+
+from domain.errors import NotFound
+from domain.job_state import JobState
+from models.database import reading
+from models.deliveries import add_deliveries
+from models.tables import Job, JobWebhook, Result
+
+TARGET: Final = "webhook:"
+"""How the target of such a delivery begins; its webhook's id follows."""
+PENDING: Final = "parse.pending"
+PARTIAL: Final = "parse.partial_success"
+_EVENTS: Final[Mapping[JobState, str]] = {
+    JobState.PARSING: "parse.running",
+    JobState.INGESTING: "parse.running",
+    JobState.COMPLETED: "parse.success",
+    JobState.FAILED: "parse.error",
+    JobState.REJECTED: "parse.error",
+    JobState.CANCELLED: "parse.cancelled",
+}
+EVENTS: Final = (PENDING, "parse.running", "parse.success", "parse.error", PARTIAL, "parse.cancelled")
+
+
+@dataclass(frozen=True)
+class Webhook:
+    """One that was asked for.
+
+    Args:
+        events: those it wants; None is all.
+        output_format: ``string`` (a JSON string that holds JSON) or ``json``.
+        sealed: `domain.sealing` of ``{"secret": ..., "headers": {...}}``.
+    """
+
+    url: str
+    events: Sequence[str] | None
+    output_format: str
+    sealed: str
+
+
+def add_webhooks(job_id: UUID, webhooks: Sequence[Webhook], now: datetime) -> None:
+    """Put them on record with their job, and tell them that it is pending. Call it in the order's transaction."""
+    if not webhooks:
+        return
+    Job.update(has_webhooks=True).where(Job.job_id == job_id).execute()
+    for webhook in webhooks:
+        JobWebhook.create(
+            webhook_id=uuid4(),
+            job=job_id,
+            url=webhook.url,
+            events=None if webhook.events is None else list(webhook.events),
+            output_format=webhook.output_format,
+            sealed=webhook.sealed,
+        )
+    _tell(job_id, PENDING, now)
+
+
+def tell(job: Job, now: datetime) -> Sequence[UUID]:
+    """Make the event of a job's present state due for each of its webhooks that wants it, once.
+
+    Call it in the transaction that makes it true; answers the deliveries that were made.
+    """
+    event = _EVENTS.get(JobState(job.state))
+    if not job.has_webhooks or event is None:
+        return []
+    if job.state == JobState.COMPLETED and Result.get(Result.job == job.job_id).failed_pages:
+        event = PARTIAL
+    return _tell(job.job_id, event, now)
+
+
+def _tell(job_id: UUID, event: str, now: datetime) -> list[UUID]:
+    made: list[UUID] = []
+    for webhook in JobWebhook.select().where(JobWebhook.job == job_id):
+        if webhook.events is None or event in webhook.events:
+            body = _body(webhook, event, now)
+            made += add_deliveries(job_id, event, {f"{TARGET}{webhook.webhook_id}": body}, now)
+    return made
+
+
+def _body(webhook: JobWebhook, event: str, now: datetime) -> str:
+    """The event as LlamaCloud posts it; its id stays the same over every try."""
+    said = {
+        "event_id": str(uuid5(webhook.webhook_id, event)),
+        "event_type": event,
+        "timestamp": now.timestamp(),
+        "data": {"id": str(webhook.job_id), "job_id": str(webhook.job_id)},
+    }
+    body = json.dumps(said)
+    return body if webhook.output_format == "json" else json.dumps(body)
+
+
+def webhook_of(target: str) -> JobWebhook:
+    """The webhook of a delivery's target.
+
+    Raises:
+        NotFound: there is none.
+    """
+    with reading():
+        found: JobWebhook | None = JobWebhook.get_or_none(JobWebhook.webhook_id == UUID(target.removeprefix(TARGET)))
+    if found is None:
+        raise NotFound("there is no such webhook")
+    return found
