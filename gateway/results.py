@@ -18,6 +18,8 @@ from gateway.dependencies import Dependencies
 from gateway.documents import visible_job
 from gateway.pool import run_in
 from gateway.problems import Problem
+from gateway.ranges import asked_range
+from gateway.requests import header_text
 from models.redo import redone_by
 from models.store import Store
 from models.tables import Job
@@ -45,7 +47,7 @@ class Result:
 
         Raises:
             NotFound: there is no such job, or its result is not kept any more.
-            Problem: 409 not finished, 422 ended without a result, 422 unknown format.
+            Problem: 409 not finished, 416 no such bytes, 422 ended without a result, 422 unknown format.
         """
         wanted = req.get_param("format", default="markdown")
         if wanted not in MEDIA_TYPES:
@@ -57,11 +59,27 @@ class Result:
         if any(tag in ("*", etag) for tag in req.if_none_match or ()):
             resp.status = falcon.HTTP_304
         else:
-            resp.data = await run_in(self._pool, render, job, wanted, self._store)
+            content = await run_in(self._pool, render, job, wanted, self._store)
+            _send(req, resp, content, etag)
             resp.content_type = MEDIA_TYPES[wanted]
         resp.etag = etag
         resp.set_header("Parsegate-Provenance", str(job.provenance))
         resp.set_header("X-Content-Type-Options", "nosniff")
+
+
+def _send(req: falcon.asgi.Request, resp: falcon.asgi.Response, content: bytes, etag: str) -> None:
+    """The content, or the range of it that was asked for, unless that was asked of an older one (`If-Range`)."""
+    resp.set_header("Accept-Ranges", "bytes")
+    condition = header_text(req, "If-Range")
+    is_current = condition is None or condition == f'"{etag}"'
+    part = asked_range(header_text(req, "Range"), len(content)) if is_current else None
+    if part is None:
+        resp.data = content
+        return
+    first, last = part
+    resp.status = falcon.HTTP_206
+    resp.set_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+    resp.data = content[first : last + 1]
 
 
 def _job_with_result(job_id: UUID, bearer: Bearer) -> Job:

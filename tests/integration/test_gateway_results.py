@@ -133,3 +133,40 @@ def test_result_of_another_tenant_is_404(gateway: Gateway, job: Job) -> None:
     assert result(gateway, job).json()["type"] == "/problems/not_found"
     gateway.client(Scope.ADMIN, "other")
     assert result(gateway, job).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "part"),
+    [
+        ("bytes=0-4", slice(0, 5)),
+        ("bytes=5-", slice(5, None)),
+        ("bytes=-6", slice(-6, None)),
+        ("bytes=3-3", slice(3, 4)),
+        ("bytes=2-999999", slice(2, None)),
+        ("bytes=-999999", slice(0, None)),
+    ],
+)
+def test_a_range_is_a_part(gateway: Gateway, job: Job, asked: str, part: slice) -> None:
+    whole = complete(gateway, str(job.job_id), PAGES).markdown.encode()
+    answer = result(gateway, job, Range=asked)
+    assert (answer.status_code, answer.content) == (206, whole[part])
+    first, last, _ = part.indices(len(whole))
+    assert answer.headers["Content-Range"] == f"bytes {first}-{last - 1}/{len(whole)}"
+    assert answer.headers["Accept-Ranges"] == "bytes"
+    assert result(gateway, job, Range=asked, If_Range=answer.headers["ETag"]).status_code == 206
+    assert result(gateway, job, Range=asked, If_Range='"another"').content == whole
+
+
+@pytest.mark.parametrize("asked", ["bytes=a-b", "bytes=-", "bytes=5-2", "bytes=0-1,3-4", "pages=1-2", "bytes 0-1", ""])
+def test_what_is_no_range_is_the_whole(gateway: Gateway, job: Job, asked: str) -> None:
+    whole = complete(gateway, str(job.job_id), PAGES).markdown.encode()
+    answer = result(gateway, job, Range=asked)
+    assert (answer.status_code, answer.content) == (200, whole)
+
+
+@pytest.mark.parametrize("asked", ["bytes=999999-", "bytes=-0"])
+def test_a_range_of_nothing_is_416(gateway: Gateway, job: Job, asked: str) -> None:
+    whole = complete(gateway, str(job.job_id), PAGES).markdown.encode()
+    answer = result(gateway, job, Range=asked)
+    assert (answer.status_code, answer.headers["Content-Range"]) == (416, f"bytes */{len(whole)}")
+    assert answer.json()["type"] == "/problems/range_not_satisfiable"
