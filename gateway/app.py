@@ -22,6 +22,7 @@ from gateway.llamacloud.parse import ParseCancel, ParseJob, ParseJobs, ParseUplo
 from gateway.metrics import Metrics
 from gateway.operations import Healthz, ModeResource, Readyz
 from gateway.problems import install
+from gateway.progress import JobEvents
 from gateway.quote import Quotes
 from gateway.redo import Redo
 from gateway.rejections import RejectedWebhooks, Rejections
@@ -117,6 +118,7 @@ def routes(dependencies: Dependencies) -> dict[str, Guarded]:
         "/v1/documents": Documents(dependencies),
         "/v1/documents/{job_id:uuid}": DocumentJob(dependencies),
         "/v1/documents/{job_id:uuid}/result": Result(dependencies),
+        "/v1/documents/{job_id:uuid}/events": JobEvents(dependencies),
         "/v1/documents/{job_id:uuid}/cancel": JobCancel(dependencies),
         "/v1/documents/{job_id:uuid}/retry": JobRetry(dependencies),
         "/v1/quote": Quotes(dependencies),

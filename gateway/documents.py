@@ -13,6 +13,7 @@ from domain.errors import NotFound, OrderConflict
 from domain.job_state import STATUS_003, JobState
 from domain.messages import Message
 from domain.orders import Order, raw_path
+from domain.pace import limits_of
 from domain.settings import Settings
 from gateway.amounts import credits_number, time_text, usd_number
 from gateway.auth import bearer_of
@@ -27,6 +28,7 @@ from gateway.uploads import Upload, UploadDesk
 from models.database import transaction
 from models.jobs import Accepted, accept_order, find_job, history
 from models.listing import list_jobs
+from models.standing import standing_of
 from models.store import Store
 from models.tables import History, Job
 from models.tokens import Bearer, Scope
@@ -116,15 +118,26 @@ class DocumentJob:
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
 
     def __init__(self, dependencies: Dependencies) -> None:
-        self._pool, self._settings = dependencies.pool, dependencies.settings
+        self._pool, self._settings, self._clock = dependencies.pool, dependencies.settings, dependencies.clock
+        self._limits = limits_of(dependencies.settings)
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: UUID) -> None:
-        """The job, with its history.
+        """The job, with its history, and, before it has started, its place in the queue and its expected start.
 
         Raises:
             NotFound: there is none that the token may see.
         """
-        resp.media = await run_in(self._pool, _job_with_history, job_id, bearer_of(req), self._settings)
+        resp.media = await run_in(self._pool, self._view, job_id, bearer_of(req))
+
+    def _view(self, job_id: UUID, bearer: Bearer) -> dict[str, Any]:
+        # The history is read last, so that it is never behind the state.
+        job = visible_job(job_id, bearer)
+        standing = standing_of(job, self._limits, self._clock())
+        return job_view(job, self._settings) | {
+            "queue_position": standing.before,
+            "expected_start_at": time_text(standing.starts_at),
+            "history": [step_view(step) for step in history(job_id)],
+        }
 
 
 def place(
@@ -209,13 +222,7 @@ def job_view(job: Job, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _job_with_history(job_id: UUID, bearer: Bearer, settings: Settings) -> dict[str, Any]:
-    # The history is read last, so that it is never behind the state.
-    job = visible_job(job_id, bearer)
-    return job_view(job, settings) | {"history": [_step_view(step) for step in history(job_id)]}
-
-
-def _step_view(step: History) -> dict[str, Any]:
+def step_view(step: History) -> dict[str, Any]:
     """Who changed a job, or an attempt of it, when, from what to what, and why."""
     return {
         "at": time_text(step.at),

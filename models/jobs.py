@@ -253,7 +253,12 @@ def record(
     ).execute()
 
 
-def history(job_id: UUID) -> Sequence[History]:
-    """A job's transitions, oldest first."""
+def history(job_id: UUID, after: int = 0) -> Sequence[History]:
+    """A job's transitions, oldest first.
+
+    Args:
+        after: only those after this one's `history_id`.
+    """
     with reading():
-        return list(History.select().where(History.job_id == job_id).order_by(History.history_id))
+        query = History.select().where(History.job_id == job_id, History.history_id > after)
+        return list(query.order_by(History.history_id))

@@ -465,6 +465,8 @@ def test_job_says_everything_about_itself(either: Gateway) -> None:
         "mode": None,
         "reused_from": None,
         "redoes": None,
+        "queue_position": None,
+        "expected_start_at": None,
     }
     assert parse_utc(moments["due_at"]) - parse_utc(moments["created_at"]) == FIRST_LOOK
     assert answer.headers["Correlation-Id"] == correlation
