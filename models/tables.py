@@ -174,6 +174,7 @@ class Token(Base):
     created_at = UtcField()
     expires_at = OptionalUtcField()
     revoked_at = OptionalUtcField()
+    last_used_at = OptionalUtcField()
 
 
 class History(Base):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import Final
@@ -19,6 +19,8 @@ from models.database import reading, transaction
 from models.tables import Token
 
 PREFIX: Final = "pg_"
+NOTED_EVERY: Final = timedelta(minutes=1)
+"""How exactly the last use of a token is known."""
 
 
 class Scope(StrEnum):
@@ -50,17 +52,30 @@ class Bearer:
         return scope in ALLOWS[self.scope]
 
 
-def create_token(name: str, scope: Scope, *, now: datetime, tenant: str = DEFAULT_TENANT) -> str:
+def create_token(
+    name: str, scope: Scope, *, now: datetime, tenant: str = DEFAULT_TENANT, expires_at: datetime | None = None
+) -> str:
     """Make a token and answer it, the only time it is seen.
 
+    Args:
+        expires_at: it is refused from then on; None is never.
+
     Raises:
-        OrderRefused: there is one of that name.
+        OrderRefused: there is one of that name, or it would have expired already.
     """
+    if expires_at is not None and expires_at <= now:
+        raise OrderRefused(f"a token that ends at {expires_at:%Y-%m-%d %H:%M} UTC has expired already")
     token = PREFIX + secrets.token_urlsafe(32)
     try:
         with transaction():
             Token.create(
-                token_id=uuid4(), name=name, token_sha256=_digest(token), scope=scope, tenant=tenant, created_at=now
+                token_id=uuid4(),
+                name=name,
+                token_sha256=_digest(token),
+                scope=scope,
+                tenant=tenant,
+                created_at=now,
+                expires_at=expires_at,
             )
     except IntegrityError:
         raise OrderRefused(f"there is a token named {name!r} already: revoke it or use another name") from None
@@ -68,11 +83,14 @@ def create_token(name: str, scope: Scope, *, now: datetime, tenant: str = DEFAUL
 
 
 def find_bearer(token: str, now: datetime) -> Bearer | None:
-    """Who a token belongs to, or None if it is unknown, revoked or expired."""
+    """Who a token belongs to, or None if it is unknown, revoked or expired. That it was used is noted, to a minute."""
     with reading():
         row = Token.get_or_none(Token.token_sha256 == _digest(token), Token.revoked_at.is_null())
     if row is None or (row.expires_at is not None and row.expires_at <= now):
         return None
+    if row.last_used_at is None or now - row.last_used_at >= NOTED_EVERY:
+        with transaction():
+            Token.update(last_used_at=now).where(Token.token_id == row.token_id).execute()
     return Bearer(row.token_id, row.name, Scope(row.scope), row.tenant)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import click
 
 from actors.boot import database_url, open_state
+from domain.clock import parse_utc
 from domain.orders import DEFAULT_TENANT
 from domain.settings import read_settings
 from models.database import close_connection, open_database, server_now
@@ -17,6 +20,8 @@ from models.migrations import migrate
 from models.tokens import Scope, create_token, list_tokens, revoke_token
 from parsegate.commands.parameters import NAME
 from parsegate.data_folder import check_database_file
+
+_UNITS: Final = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
 
 
 @click.group()
@@ -31,13 +36,29 @@ def token() -> None:
 @click.option("--name", required=True, type=NAME, help="What it is for; unique.")
 @click.option("--scope", required=True, type=click.Choice([scope.value for scope in Scope]))
 @click.option("--tenant", default=DEFAULT_TENANT, show_default=True, type=NAME)
-def create(name: str, scope: str, tenant: str) -> None:
+@click.option("--expires", default=None, help="When it ends: 90d, 12h, or a time with an offset. Never, if left out.")
+def create(name: str, scope: str, tenant: str, expires: str | None) -> None:
     """Make a token and print it, once, alone on standard output.
 
-    Example: parsegate token create --name uploads --scope submit
+    Example: parsegate token create --name uploads --scope submit --expires 90d
     """
     with _state():
-        click.echo(create_token(name, Scope(scope), now=server_now(), tenant=tenant))
+        now = server_now()
+        expires_at = None if expires is None else _end(expires, now)
+        click.echo(create_token(name, Scope(scope), now=now, tenant=tenant, expires_at=expires_at))
+
+
+def _end(said: str, now: datetime) -> datetime:
+    """A span from now, or a moment.
+
+    Raises:
+        click.UsageError: it is neither.
+    """
+    span = re.fullmatch(r"([1-9]\d{0,5})([dhm])", said)
+    try:
+        return now + int(span[1]) * _UNITS[span[2]] if span is not None else parse_utc(said)
+    except (ValueError, OverflowError):
+        raise click.UsageError("--expires: write 90d, 12h, 30m, or 2027-01-31T00:00:00Z") from None
 
 
 @token.command("list")
@@ -48,31 +69,42 @@ def list_all(as_json: bool) -> None:
     Example: parsegate token list
     """
     with _state():
+        now = server_now()
         rows = [
             {
                 "name": row.name,
                 "scope": row.scope,
                 "tenant": row.tenant,
                 "created_at": row.created_at.isoformat(),
-                "revoked_at": row.revoked_at.isoformat() if row.revoked_at is not None else None,
+                "revoked_at": _moment(row.revoked_at),
+                "expires_at": _moment(row.expires_at),
+                "last_used_at": _moment(row.last_used_at),
             }
             for row in list_tokens()
         ]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif rows:
-        _print_tokens(rows)
+        _print_tokens(rows, now.isoformat())
     else:
         click.echo("there is no token yet")
 
 
-def _print_tokens(rows: Sequence[Mapping[str, Any]]) -> None:
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _print_tokens(rows: Sequence[Mapping[str, Any]], now: str) -> None:
     from parsegate.tables import print_table, text_cells, text_table
 
-    table = text_table("name", "scope", "tenant", "made", "state")
+    table = text_table("name", "scope", "tenant", "made", "used", "state")
     for row in rows:
-        state = f"revoked {row['revoked_at'][:10]}" if row["revoked_at"] else "in force"
-        table.add_row(*text_cells(row["name"], row["scope"], row["tenant"], row["created_at"][:10], state))
+        ends, used = row["expires_at"], row["last_used_at"]
+        state = "in force" if ends is None else f"until {ends[:10]}" if ends > now else f"expired {ends[:10]}"
+        if row["revoked_at"]:
+            state = f"revoked {row['revoked_at'][:10]}"
+        cells = row["name"], row["scope"], row["tenant"], row["created_at"][:10], used[:10] if used else "never", state
+        table.add_row(*text_cells(*cells))
     print_table(table)
 
 

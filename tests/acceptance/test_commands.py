@@ -120,12 +120,21 @@ def test_tokens_are_a_table(start_program: Start) -> None:
     ended(start_program("token", "create", "--name", " uploads ", "--scope", "submit"))
     ended(start_program("token", "create", "--name", "old", "--scope", "read"))
     ended(start_program("token", "revoke", "--name", "old"))
+    for number, said in enumerate(("90d", "12h", "2099-01-31T00:00:00Z")):
+        ended(start_program("token", "create", "--name", f"brief-{number}", "--scope", "read", "--expires", said))
+    for number, said in enumerate(("90", "0d", "tomorrow", "9999999d", "2099-01-31")):
+        refused = start_program("token", "create", "--name", f"bad-{number}", "--scope", "read", "--expires", said)
+        assert "--expires: write 90d" in ended(refused, 2)
+    past = start_program("token", "create", "--name", "past", "--scope", "read", "--expires", "2020-01-31T00:00:00Z")
+    assert "has expired already" in ended(past, 1)
     rows = [line.split() for line in ended(start_program("token", "list", environment=EIGHTY)).splitlines()]
-    assert ["name", "scope", "tenant", "made", "state"] in rows
+    assert ["name", "scope", "tenant", "made", "used", "state"] in rows
     [uploads] = [row for row in rows if row[:1] == ["uploads"]]
     assert (uploads[1:3], uploads[-2:]) == (["submit", "default"], ["in", "force"])
     [old] = [row for row in rows if row[:1] == ["old"]]
     assert old[-2] == "revoked"
+    assert [row[-2:] for row in rows if row[:1] == ["brief-2"]] == [["until", "2099-01-31"]]
+    assert uploads[-3] == "never"
 
 
 def test_a_secret_of_a_job_that_is_not_known_is_given_with_a_warning(start_program: Start) -> None:

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import pytest
 from peewee import DatabaseError, IntegrityError
 
-from domain.errors import DocumentRefused, OrderConflict, StoreUnavailable, WrongSchema
+from domain.errors import DocumentRefused, OrderConflict, OrderRefused, StoreUnavailable, WrongSchema
 from domain.job_state import STEPS, AttemptState, JobState, Provenance, may_step
 from domain.money import Millicredits
 from domain.settings import Mode
@@ -310,6 +310,20 @@ def test_only_the_hash_of_a_token_is_kept(state: str) -> None:
     assert all(token not in str(row.__data__) for row in tokens.list_tokens())
     tokens.revoke_token("up", NOW)
     assert tokens.find_bearer(token, NOW) is None
+
+
+def test_a_token_ends_and_tells_when_it_was_used(state: str) -> None:
+    hour = timedelta(hours=1)
+    token = tokens.create_token("brief", tokens.Scope.READ, now=NOW, expires_at=NOW + hour)
+    (row,) = tokens.list_tokens()
+    assert (row.last_used_at, row.expires_at) == (None, NOW + hour)
+    for seconds in (1, 59, 61):
+        assert tokens.find_bearer(token, NOW + timedelta(seconds=seconds)) is not None
+    (row,) = tokens.list_tokens()
+    assert row.last_used_at == NOW + timedelta(seconds=61)
+    assert tokens.find_bearer(token, NOW + hour) is None
+    with pytest.raises(OrderRefused, match="has expired already"):
+        tokens.create_token("late", tokens.Scope.READ, now=NOW, expires_at=NOW)
 
 
 def test_an_event_is_made_once_for_each_receiver(state: str) -> None:
