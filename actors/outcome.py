@@ -112,22 +112,8 @@ def _end(
             settle_or_wait(services, attempts.get_attempt(attempt.attempt_id), bill)
         if not moved:
             return
-        at = pages_path(document.user_id, document.document_id)
-        services.store.move(written.pages_staged, at)
-        services.store.move(written.markdown_staged, markdown_path)
-        Result.create(
-            job=job.job_id,
-            attempt=attempt.attempt_id,
-            provenance=provenance,
-            created_at=now,
-            markdown_path=markdown_path,
-            markdown_sha256=written.markdown.sha256,
-            markdown_bytes=written.markdown.size,
-            pages_path=at,
-            pages=written.pages,
-            failed_pages=written.failed_pages,
-            truncated=written.truncated,
-        )
+        row = written.put_in_place(services, markdown_path, pages_path(document.user_id, document.document_id))
+        Result.create(job=job.job_id, attempt=attempt.attempt_id, provenance=provenance, created_at=now, **row)
         announce(services, jobs.get_job(job.job_id), EventType.PARSED)
     log.info("job completed", job_id=str(job.job_id), provenance=provenance.value, pages=written.pages)
 
@@ -153,6 +139,20 @@ class _Written:
         markdown = services.store.write_bytes(markdown_staged, whole.encode())
         failed = len(parsed.failed_pages)
         return cls(markdown_staged, pages_staged, markdown, len(parsed.pages), failed, truncated)
+
+    def put_in_place(self, services: Services, markdown_path: str, pages_path: str) -> dict[str, Any]:
+        """Let them appear; answers what a result's row says of them."""
+        services.store.move(self.pages_staged, pages_path)
+        services.store.move(self.markdown_staged, markdown_path)
+        return {
+            "markdown_path": markdown_path,
+            "markdown_sha256": self.markdown.sha256,
+            "markdown_bytes": self.markdown.size,
+            "pages_path": pages_path,
+            "pages": self.pages,
+            "failed_pages": self.failed_pages,
+            "truncated": self.truncated,
+        }
 
     def discard(self, services: Services) -> None:
         """Remove what was not put in its place."""
