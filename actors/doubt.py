@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from actors.admission import NoRoom, Shortage, defer, hold, price_now
+from actors.admission import NoRoom, Shortage, defer, hold, page_price, price_now
 from actors.outcome import tell_webhooks
 from actors.services import Services, log
 from actors.settlement import provider_for, settle_or_wait
 from domain.errors import CallRefused, Misconfigured, Transient
 from domain.job_state import FINAL, AttemptState, JobState, Provenance
-from domain.money import ZERO, Millicredits
+from domain.money import ZERO
 from domain.settlement import Bill, DriftKind
 from llamaparse.client import LlamaParseClient
 from llamaparse.schemas import Job as ProviderJob
@@ -255,7 +255,7 @@ def _readmit(services: Services, job: Job, *, why: str) -> None:
                 provenance=Provenance.REAL,
                 estimate=amount,
                 now=now,
-                page_price=Millicredits(amount // (job.pages or 1)),
+                page_price=page_price(job, amount),
             )
             if not following:
                 return

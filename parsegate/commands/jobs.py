@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -86,9 +86,7 @@ def cancel_jobs(job_ids: Sequence[object], as_json: bool) -> None:
     Example: parsegate jobs cancel 0b9f6c1e-4f3d-4b6e-9d0e-2f7a54d5c001
     """
     with connect(read_settings()) as api:
-        for job_id in job_ids:
-            job = api.cancel(str(job_id))
-            click.echo(json.dumps(job, indent=2) if as_json else f"{job['job_id']}  {job['state']}")
+        _change(job_ids, api.cancel, "", as_json)
 
 
 @jobs.command("retry")
@@ -100,9 +98,24 @@ def retry_jobs(job_ids: Sequence[object], as_json: bool) -> None:
     Example: parsegate jobs retry 0b9f6c1e-4f3d-4b6e-9d0e-2f7a54d5c001
     """
     with connect(read_settings()) as api:
+        _change(job_ids, api.retry, "  again {}", as_json)
+
+
+def _change(job_ids: Sequence[object], change: Callable[[str], dict[str, Any]], more: str, as_json: bool) -> None:
+    """Change one job after the other, up to the first that is refused; those before it are told.
+
+    Args:
+        more: what a line says besides, of the job that was named.
+    """
+    changed: list[dict[str, Any]] = []
+    try:
         for job_id in job_ids:
-            job = api.retry(str(job_id))
-            click.echo(json.dumps(job, indent=2) if as_json else f"{job['job_id']}  {job['state']}  again {job_id}")
+            changed.append(change(str(job_id)))
+            if not as_json:
+                click.echo(f"{changed[-1]['job_id']}  {changed[-1]['state']}{more.format(job_id)}")
+    finally:
+        if as_json:
+            click.echo(json.dumps(changed, indent=2))
 
 
 @jobs.command("redo")

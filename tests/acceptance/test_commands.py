@@ -146,6 +146,30 @@ def test_a_secret_of_a_job_that_is_not_known_is_given_with_a_warning(start_progr
     assert re.fullmatch("[0-9a-f]{64}", secret)
 
 
+def test_jobs_are_listed_stopped_and_ordered_again(start_program: Start) -> None:
+    start_program("up", "--simulator", "--port", "0").wait_for("ready on")
+    assert ended(start_program("jobs", "list")) == "no job fits\n"
+    ended(start_program("limits", "set", "parse", "1/600"))
+    ordered = json.loads(ended(start_program("submit", LETTER, "--wait", "--json")))
+    done, waiting = ordered[0]["job_id"], []
+    for path in (GREEK, BROKEN):
+        waiting.append(json.loads(ended(start_program("submit", path, "--json")))[0]["job_id"])
+    rows = ended(start_program("jobs", "list", "--limit", "2", environment=EIGHTY))
+    assert "policy-letter.pdf" not in rows
+    cursor = re.findall(r"^there are more: add --cursor (\S+)$", rows, re.MULTILINE)[0]
+    assert re.search(rf"{done} +completed +3 ", ended(start_program("jobs", "list", "--cursor", cursor)))
+    found = json.loads(ended(start_program("jobs", "list", "--search", "LETTER", "--state", "completed", "--json")))
+    assert [job["job_id"] for job in found["items"]] == [done]
+    refused = ended(start_program("jobs", "cancel", waiting[0], done), 1).splitlines()
+    assert refused[0] == f"{waiting[0]}  cancelled"
+    assert "has ended as completed: there is nothing to cancel" in refused[1]
+    said = json.loads(ended(start_program("jobs", "cancel", *waiting, "--json")))
+    assert [(job["job_id"], job["state"]) for job in said] == [(job_id, "cancelled") for job_id in waiting]
+    again = ended(start_program("jobs", "retry", *waiting)).splitlines()
+    assert [line.split()[1:] for line in again] == [["received", "again", job_id] for job_id in waiting]
+    assert "there is nothing to retry" in ended(start_program("jobs", "retry", done), 1)
+
+
 def test_a_key_is_rotated_in_the_data_folder(start_program: Start, tmp_path: Path) -> None:
     """What the older key signed counts until the end; the running program is not disturbed before it is restarted."""
     up = start_program("up", "--simulator", "--port", "0")

@@ -25,7 +25,7 @@ from llama_cloud import LlamaCloud
 from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
 from tests.conftest import fresh_database, fresh_vhost
 from tests.integration.simulator_kit import QUICK, Provider, Received, Receiver, finished, parse, until, upload
-from tests.integration.test_simulator_sdk import (
+from tests.integration.test_simulator_sdk import (  # noqa: F401 - pytest runs them here, with the fixtures below
     test_a_file_is_uploaded_found_linked_and_deleted,
     test_content_metadata_leads_to_the_content,
     test_expand_gives_what_is_asked_for_and_nothing_else,
@@ -45,23 +45,6 @@ from tests.integration.test_simulator_sdk import (
 from tests.processes import Program
 
 pytest_plugins = ["tests.integration.simulator_fixtures"]
-CASES = [
-    test_a_file_is_uploaded_found_linked_and_deleted,
-    test_content_metadata_leads_to_the_content,
-    test_expand_gives_what_is_asked_for_and_nothing_else,
-    test_fast_has_no_markdown,
-    test_files_are_listed_by_filter_and_page,
-    test_impossible_page_ranges_are_refused,
-    test_only_the_pages_asked_for_are_parsed_and_billed,
-    test_pages_of_the_list_stay_whole_while_jobs_are_added,
-    test_parse_by_file_id_gives_the_documents_own_text,
-    test_parse_by_source_url,
-    test_parse_by_upload_in_one_call,
-    test_the_async_client,
-    test_the_list_filters_pages_and_carries_user_metadata,
-    test_the_sdks_own_one_call_way_through,
-    test_user_metadata_is_limited,
-]
 
 
 @dataclass(frozen=True)
