@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from actors.evidence import keep_event, was_sent
 from actors.outcome import complete_job, fail_job
 from actors.services import LEASE, Services, log
 from domain.errors import DocumentRefused, NotFound
@@ -12,8 +13,7 @@ from domain.messages import Event003Message
 from domain.results import decode_pages
 from domain.settlement import Bill
 from domain.webhook_003 import Status003
-from models import attempts, jobs, rejections
-from models.rejections import Rejection
+from models import attempts, jobs
 from models.tables import Attempt, Job
 
 ROUTE: Final = "003"
@@ -27,9 +27,13 @@ def ingest_003(services: Services, event: Event003Message) -> None:
     """
     job, attempt = jobs.find_job(event.job_id), attempts.attempt_under_way(event.job_id)
     if job is None or attempt is None or job.state in FINAL:
-        _late(services, event)
+        if was_sent(event.job_id, event.parse_job_id):
+            # It was told before, or the provider's own word was faster.
+            log.info("a late event", job_id=str(event.job_id), status=event.status)
+        else:
+            keep_event(services, event, ROUTE, "no_such_parse")
     elif attempt.state != AttemptState.SENT or event.parse_job_id != attempt.provider_job_id:
-        _keep(services, event, "other_parse_job")
+        keep_event(services, event, ROUTE, "other_parse_job")
         services.nudge("ingest_result", job_id=job.job_id)
     elif event.status is Status003.FAILED:
         _fail(services, job, attempt, event)
@@ -39,21 +43,6 @@ def ingest_003(services: Services, event: Event003Message) -> None:
         services.nudge("ingest_result", job_id=job.job_id)
     if event.result_path is not None:
         services.store.delete(event.result_path)
-
-
-def _late(services: Services, event: Event003Message) -> None:
-    """A job that has no parse under way: the event was told before, or it can't be meant."""
-    known = attempts.find_attempts(Attempt.job == event.job_id)
-    if any(one.provider_job_id is not None and one.provider_job_id == event.parse_job_id for one in known):
-        # It was told before, or the provider's own word was faster.
-        log.info("a late event", job_id=str(event.job_id), status=event.status)
-    else:
-        _keep(services, event, "no_such_parse")
-
-
-def _keep(services: Services, event: Event003Message, reason: str) -> None:
-    said = event.model_dump(mode="json", exclude_none=True)
-    rejections.keep([Rejection(services.clock(), ROUTE, reason, str(event.job_id), said=said)])
 
 
 def _fail(services: Services, job: Job, attempt: Attempt, event: Event003Message) -> None:

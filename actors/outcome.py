@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from actors.services import Services, log
+from actors.services import LEASE, Services, log
 from actors.settlement import settle_or_wait
 from domain.documents import ParsedDocument
 from domain.errors import ParsegateError
@@ -71,10 +71,12 @@ def complete_job(
     whole = parsed.markdown if is_paged else parsed.pages[0].markdown or parsed.pages[0].text
     truncated = is_paged and is_truncated(job, len(parsed.pages))
     written = _Written.make(services, parsed, whole, provenance, truncated)
+    in_place = False
     try:
-        _end(services, job, attempt, written, provenance, bill, is_paged)
+        in_place = _end(services, job, attempt, written, provenance, bill, is_paged)
     finally:
-        written.discard(services)
+        if not in_place:
+            written.discard(services)
 
 
 def _end(
@@ -85,8 +87,12 @@ def _end(
     provenance: Provenance,
     bill: Bill,
     is_paged: bool,
-) -> None:
-    """Whoever comes first puts its files in their place; another one's would not be those that the job tells of."""
+) -> bool:
+    """Whoever comes first puts its files in their place; another one's would not be those that the job tells of.
+
+    Returns:
+        False if somebody else was faster.
+    """
     now, document = services.clock(), job.document
     markdown_path = parsed_path(document.user_id, document.document_id)
     with jobs.owning(job.job_id):
@@ -111,11 +117,12 @@ def _end(
         if closed:
             settle_or_wait(services, attempts.get_attempt(attempt.attempt_id), bill)
         if not moved:
-            return
+            return False
         row = written.put_in_place(services, markdown_path, pages_path(document.user_id, document.document_id))
         Result.create(job=job.job_id, attempt=attempt.attempt_id, provenance=provenance, created_at=now, **row)
         announce(services, jobs.get_job(job.job_id), EventType.PARSED)
     log.info("job completed", job_id=str(job.job_id), provenance=provenance.value, pages=written.pages)
+    return True
 
 
 @dataclass(frozen=True)
@@ -178,8 +185,9 @@ def is_truncated(job: Job, parsed_pages: int) -> bool:
 
 def announce(services: Services, job: Job, event_type: EventType) -> None:
     """Make the event about a job due for each of its receivers. Call it in the transaction that makes it true."""
+    now = services.clock()
     made = job_events.announce(
-        job, event_type, instance=services.instance, exchange=services.emit is not None, now=services.clock()
+        job, event_type, instance=services.instance, exchange=services.emit is not None, now=now, due_at=now + LEASE
     )
     for delivery_id in made:
         services.nudge("notify", delivery_id=delivery_id)
@@ -187,5 +195,6 @@ def announce(services: Services, job: Job, event_type: EventType) -> None:
 
 def tell_webhooks(services: Services, job: Job) -> None:
     """The webhooks that an order asked for hear of its job's state. Call it in the transaction that makes it true."""
-    for delivery_id in job_webhooks.tell(job, services.clock()):
+    now = services.clock()
+    for delivery_id in job_webhooks.tell(job, now, due_at=now + LEASE):
         services.nudge("notify", delivery_id=delivery_id)

@@ -21,10 +21,11 @@ MOST_PAUSE_S: Final = 3600.0
 
 
 class AboutJob(Exception):
-    """An unexpected failure of a message that is about many jobs; its cause is what was raised.
+    """An unexpected failure of a message that is about many jobs.
 
     Args:
         job_id: the job that it looked at.
+        cause: what was raised.
     """
 
     def __init__(self, job_id: UUID, cause: Exception) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from actors.admission import admit_if_waiting
 from actors.doubt import bind, cancel_at_provider, is_ours, poll_wait_s, try_again
+from actors.evidence import keep_event, was_sent
 from actors.local import finish_here
 from actors.outcome import complete_job, fail_job
 from actors.reuse import finish_reuse
@@ -27,8 +28,7 @@ from domain.errors import (
 from domain.job_state import FINAL, AttemptState, JobState, Provenance
 from domain.messages import EventMessage
 from llamaparse.schemas import JobStatus, ParseResult, failure
-from models import attempts, jobs, rejections
-from models.rejections import Rejection
+from models import attempts, jobs
 from models.tables import Attempt, Job
 
 MONEY: Final = ("usage", "job_metadata")
@@ -53,20 +53,20 @@ def ingest_result(services: Services, event: EventMessage) -> None:
     job = jobs.find_job(event.job_id)
     if job is None:
         log.warning("event for a job that is not known", job_id=str(event.job_id), event_id=event.event_id)
-        _keep(services, event, "unknown_job")
+        keep_event(services, event, ROUTE, "unknown_job")
         return
     settle_late(services, job)
     ask_about_drifts(services, job)
-    _look(services, job, event)
+    attempt = attempts.attempt_under_way(job.job_id)
+    if attempt is not None:
+        _look(services, job, attempt, event)
+    elif event.provider_job_id is not None and not was_sent(job.job_id, event.provider_job_id):
+        keep_event(services, event, ROUTE, "no_such_parse")
     # A bill below its hold frees a part of the budget: whoever waits for it may go.
     admit_if_waiting(services)
 
 
-def _look(services: Services, job: Job, event: EventMessage) -> None:
-    attempt = attempts.attempt_under_way(job.job_id)
-    if attempt is None:
-        _check_known(services, job, event)
-        return
+def _look(services: Services, job: Job, attempt: Attempt, event: EventMessage) -> None:
     if attempt.provenance == Provenance.MOCK:
         finish_here(services, job.job_id)
         return
@@ -74,7 +74,7 @@ def _look(services: Services, job: Job, event: EventMessage) -> None:
         finish_reuse(services, job.job_id)
         return
     if attempt.provider_job_id is not None and event.provider_job_id not in (None, attempt.provider_job_id):
-        _keep(services, event, "other_provider_job")
+        keep_event(services, event, ROUTE, "other_provider_job")
     provider_job_id = attempt.provider_job_id or event.provider_job_id
     if provider_job_id is None or attempt.state == AttemptState.OPEN:
         if job.state in FINAL:
@@ -119,23 +119,9 @@ def _ask(
         # A signed event may name any job of the provider's; only its own metadata binds it to an attempt.
         log.error("not this attempt's job", job_id=str(job.job_id), provider_job_id=provider_job_id)
         told = EventMessage(job_id=job.job_id, provider_job_id=provider_job_id[:200])
-        _keep(services, told, "not_this_attempts_job")
+        keep_event(services, told, ROUTE, "not_this_attempts_job")
         return None
     return answer
-
-
-def _check_known(services: Services, job: Job, event: EventMessage) -> None:
-    """An event for a job that has no attempt under way is a late one, or can't be meant: then it is kept."""
-    if event.provider_job_id is None:
-        return
-    known = attempts.find_attempts(Attempt.job == job.job_id)
-    if all(one.provider_job_id != event.provider_job_id for one in known):
-        _keep(services, event, "no_such_parse")
-
-
-def _keep(services: Services, event: EventMessage, reason: str) -> None:
-    said = event.model_dump(mode="json", exclude_none=True)
-    rejections.keep([Rejection(services.clock(), ROUTE, reason, str(event.job_id), said=said)])
 
 
 def _ask_later(services: Services, job: Job, attempt: Attempt, message: str | None) -> None:

@@ -7,12 +7,11 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from typing import Any
 
-from nacl.encoding import RawEncoder
 from nacl.exceptions import CryptoError
-from nacl.hash import blake2b
 from nacl.secret import SecretBox
 
 from domain.errors import BadSetting
+from domain.signatures import derived_key
 
 
 def seal(secret_keys: Sequence[bytes], value: Any) -> str:
@@ -45,5 +44,4 @@ def unseal(secret_keys: Sequence[bytes], sealed: str) -> Any:
 
 
 def _box(secret_key: bytes) -> SecretBox:
-    key: bytes = blake2b(b"parsegate-seal", key=secret_key, digest_size=32, encoder=RawEncoder)
-    return SecretBox(key)
+    return SecretBox(derived_key(secret_key, "parsegate-seal"))

@@ -43,8 +43,13 @@ def job_secret(secret_key: bytes, job_id: str) -> str:
         secret_key: 32 bytes.
         job_id: the job's UUID in its canonical lower-case form.
     """
-    digest: bytes = blake2b(f"parsegate-webhook:{job_id}".encode(), key=secret_key, digest_size=32, encoder=RawEncoder)
-    return digest.hex()
+    return derived_key(secret_key, f"parsegate-webhook:{job_id}").hex()
+
+
+def derived_key(secret_key: bytes, purpose: str) -> bytes:
+    """A key for one purpose alone: ``BLAKE2b-256(key, purpose)``, 32 bytes."""
+    key: bytes = blake2b(purpose.encode(), key=secret_key, digest_size=32, encoder=RawEncoder)
+    return key
 
 
 def lc_signature(secret: str, body: bytes) -> str:
@@ -159,18 +164,10 @@ def event_public_key(secret_key: bytes) -> str:
     return "whpk_" + b64encode(bytes(event_signing_key(secret_key).verify_key)).decode()
 
 
-def link_key(secret_key: bytes) -> bytes:
-    """What links to content are signed with."""
-    key: bytes = blake2b(b"parsegate-links", key=secret_key, digest_size=32, encoder=RawEncoder)
-    return key
-
-
 def _callback_key(secret_key: bytes, tenant: str) -> bytes:
-    key: bytes = blake2b(f"parsegate-callback:{tenant}".encode(), key=secret_key, digest_size=32, encoder=RawEncoder)
-    return key
+    return derived_key(secret_key, f"parsegate-callback:{tenant}")
 
 
 def event_signing_key(secret_key: bytes) -> SigningKey:
     """The Ed25519 key that signs what Parsegate sends, derived from the secret key."""
-    seed: bytes = blake2b(b"parsegate-ed25519:events", key=secret_key, digest_size=32, encoder=RawEncoder)
-    return SigningKey(seed)
+    return SigningKey(derived_key(secret_key, "parsegate-ed25519:events"))

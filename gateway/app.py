@@ -110,10 +110,11 @@ def routes(dependencies: Dependencies) -> dict[str, Guarded]:
     """Every route: template to resource."""
     keys, publisher, clock = dependencies.settings.secret_key_bytes, dependencies.publisher, dependencies.host_clock
     rejections, allowance = Rejections(dependencies.pool, clock), Allowance(UNSIGNED_BYTES)
+    webhook_003 = Webhook003(dependencies, rejections, allowance)
     return {
         "/webhooks/llamaparse/{job_id}": LlamaParseWebhook(keys, publisher, clock, rejections, allowance),
-        "/api/v1/webhooks/llamaparse": Webhook003(dependencies, rejections, allowance),
-        "/webhook/llamaparse/{job_id}": Webhook003(dependencies, rejections, allowance),
+        "/api/v1/webhooks/llamaparse": webhook_003,
+        "/webhook/llamaparse/{job_id}": webhook_003,
         "/v1/webhooks/rejected": RejectedWebhooks(dependencies),
         "/v1/documents": Documents(dependencies),
         "/v1/documents/{job_id:uuid}": DocumentJob(dependencies),

@@ -28,7 +28,7 @@ from gateway.uploads import Upload, UploadDesk
 from models.database import transaction
 from models.jobs import Accepted, accept_order, find_job, history
 from models.listing import list_jobs
-from models.standing import standing_of
+from models.standing import queue_place_of
 from models.store import Store
 from models.tables import History, Job
 from models.tokens import Bearer, Scope
@@ -132,10 +132,10 @@ class DocumentJob:
     def _view(self, job_id: UUID, bearer: Bearer) -> dict[str, Any]:
         # The history is read last, so that it is never behind the state.
         job = visible_job(job_id, bearer)
-        standing = standing_of(job, self._limits, self._clock())
+        place = queue_place_of(job, self._limits, self._clock())
         return job_view(job, self._settings) | {
-            "queue_position": standing.before,
-            "expected_start_at": time_text(standing.starts_at),
+            "queue_position": place.before,
+            "expected_start_at": time_text(place.starts_at),
             "history": [step_view(step) for step in history(job_id)],
         }
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import falcon.asgi
 
+from domain.clock import parse_utc
 from domain.job_state import JobState
 from gateway.auth import bearer_of
 from gateway.bodies import check_text
@@ -74,10 +74,7 @@ def place_at(cursor: str) -> Place | None:
     """The place that a cursor stands for; None if it is none of ours."""
     try:
         created_at, _, job_id = urlsafe_b64decode(cursor.encode() + b"==").decode().partition(" ")
-        moment = datetime.fromisoformat(created_at)
-        if moment.tzinfo is None:
-            raise ValueError("it has no time zone")
-        return Place(moment, UUID(job_id))
+        return Place(parse_utc(created_at), UUID(job_id))
     except (ValueError, OverflowError):
         return None
 

@@ -7,6 +7,7 @@ Each is a transition, by its number in the history: who reconnects with `Last-Ev
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 from uuid import UUID
@@ -33,6 +34,8 @@ QUIET_S: Final = 2.0
 MOST_S: Final = 600.0
 """Then the stream ends, and the sender comes again: its token may have been revoked meanwhile."""
 MOST_OPEN: Final = 200
+MOST_A_TOKEN: Final = 50
+"""So that no tenant's streams keep another one's out."""
 
 
 class JobEvents:
@@ -42,27 +45,28 @@ class JobEvents:
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._settings = dependencies.pool, dependencies.settings
-        self._monotonic, self._open = dependencies.monotonic, 0
+        self._monotonic, self._open = dependencies.monotonic, Counter[UUID]()
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: UUID) -> None:
         """The transitions that there were, and those that come, until the job has ended.
 
         Raises:
             NotFound: there is none that the token may see.
-            Problem: 503, too many are following already.
+            Problem: 400 a malformed `Last-Event-ID`, 503 too many are following already.
         """
         after = _last_event(req)
         job = await run_in(self._pool, visible_job, job_id, bearer_of(req))
         if job.state in FINAL and not await run_in(self._pool, history, job_id, after):
             resp.status = falcon.HTTP_204
             return
-        if self._open >= MOST_OPEN:
+        token_id = bearer_of(req).token_id
+        if self._open.total() >= MOST_OPEN or self._open[token_id] >= MOST_A_TOKEN:
             raise Problem(503, "too_many_streams", "too many follow jobs already: ask now and then instead")
         resp.set_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        resp.sse = self._follow(job_id, after)
+        resp.sse = self._follow(job_id, after, token_id)
 
-    async def _follow(self, job_id: UUID, after: int) -> AsyncIterator[SSEvent | None]:
-        self._open += 1
+    async def _follow(self, job_id: UUID, after: int, token_id: UUID) -> AsyncIterator[SSEvent | None]:
+        self._open[token_id] += 1
         try:
             begun = spoken = self._monotonic()
             while (now := self._monotonic()) - begun < MOST_S:
@@ -81,7 +85,8 @@ class JobEvents:
                     yield SSEvent(comment="nothing new")
                 await asyncio.sleep(LOOK_S)
         finally:
-            self._open -= 1
+            self._open[token_id] -= 1
+            self._open += Counter()  # forgets who follows nothing any more
 
 
 def _news(job_id: UUID, after: int) -> tuple[Job, Sequence[History]]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import falcon.asgi
 
 from domain.budgets import BudgetKey, applicable
 from domain.errors import OrderRefused
 from domain.job_state import JobState
-from domain.messages import Message
 from domain.money import Millicredits
 from domain.prices import Prices
 from domain.pricing import Quote, price_counted
@@ -22,6 +20,7 @@ from gateway.amounts import credits_number, usd_number
 from gateway.auth import bearer_of
 from gateway.bodies import read_json
 from gateway.dependencies import Dependencies
+from gateway.documents import FIRST_LOOK, nudge
 from gateway.operations import check_mode
 from gateway.pool import run_in
 from models.budgets import balances_of
@@ -32,7 +31,6 @@ from models.tokens import Bearer, Scope
 MAX_JSON: Final = 64 * 1024
 MOST: Final = 1000
 """Jobs in one call; call it again for the rest."""
-FIRST_LOOK: Final = timedelta(seconds=60)
 USAGE: Final = 'send {"provenance": "mock"}, and "dry_run": true to be told the price only'
 
 
@@ -56,8 +54,7 @@ class Redo:
         check_mode(Mode.REAL, self._settings)
         said, made = await run_in(self._pool, self._redo, bearer_of(req), dry_run)
         for job_id in made:
-            milliseconds = int(self._host_clock().timestamp() * 1000)
-            await self._publisher.nudge(Message("check_budget", {"job_id": str(job_id)}, str(uuid4()), milliseconds))
+            await self._publisher.nudge(nudge("check_budget", job_id, self._host_clock()))
         resp.media = said
         if made:
             resp.status = falcon.HTTP_202

@@ -10,7 +10,7 @@ from uuid import UUID
 import falcon.asgi
 
 from domain.errors import NotFound
-from domain.job_state import FINAL, JobState, Provenance
+from domain.job_state import FINAL, JobState
 from domain.orders import pages_path
 from domain.results import decode_pages
 from gateway.auth import bearer_of
@@ -20,7 +20,7 @@ from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.ranges import asked_range
 from gateway.requests import header_text
-from models.redo import redone_by
+from models.redo import with_result
 from models.store import Store
 from models.tables import Job
 from models.tokens import Bearer, Scope
@@ -83,10 +83,7 @@ def _send(req: falcon.asgi.Request, resp: falcon.asgi.Response, content: bytes, 
 
 
 def _job_with_result(job_id: UUID, bearer: Bearer) -> Job:
-    """The job, or the one that has done it again: its result is in the place of the earlier one."""
-    job = visible_job(job_id, bearer)
-    is_replaced = job.provenance == Provenance.MOCK or (job.state in FINAL and job.state != JobState.COMPLETED)
-    return (redone_by(job_id) or job) if is_replaced else job
+    return with_result(visible_job(job_id, bearer))
 
 
 def render(job: Job, wanted: str, store: Store) -> bytes:

@@ -20,18 +20,17 @@ from falcon.media.multipart import MultipartFormHandler, MultipartParseOptions
 
 from domain.errors import OrderRefused
 from domain.orders import safe_filename, size_limit
-from gateway.bodies import declared_length
+from gateway.bodies import check_text, declared_length
 from gateway.orders import FIELDS
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.requests import header_text
 from models.jobs import Content
-from models.store import CHUNK, Store, Writer
+from models.store import CHUNK, STAGING, Store, Writer
 
 MAX_PARTS: Final = 64
 MAX_FIELD: Final = 64 * 1024
 """Bytes of one text field."""
-STAGING: Final = "staging"
 
 
 @dataclass
@@ -157,9 +156,13 @@ async def part_text(part: BodyPart, name: str) -> str:
     """A text field's value.
 
     Raises:
-        OrderRefused: it is not UTF-8.
+        OrderRefused: it is not UTF-8, or a text that can't be stored.
     """
     try:
-        return (await part.get_data()).decode()
+        said = (await part.get_data()).decode()
+        check_text(said)
     except UnicodeDecodeError:
         raise OrderRefused(f"field {name!r} is not UTF-8") from None
+    except ValueError as error:
+        raise OrderRefused(f"field {name!r} can't be read: {error}") from None
+    return said

@@ -130,7 +130,9 @@ class AddressGuard:
         """
         try:
             parsed = httpx.URL(url)
-        except httpx.InvalidURL as error:
+            # Only here is the name decoded, and what can't be is no name.
+            _ = parsed.host
+        except (httpx.InvalidURL, UnicodeError) as error:
             raise OrderRefused(f"the URL is malformed: {str(error)[:120]}") from None
         if parsed.scheme not in {"http", "https"}:
             raise OrderRefused("the URL must start with http:// or https://")

@@ -14,12 +14,15 @@ EVENTS: Final = "events"
 """The target that stands for the events exchange."""
 
 
-def add_deliveries(job_id: UUID | None, event_type: str, bodies: dict[str, str], now: datetime) -> Sequence[UUID]:
+def add_deliveries(
+    job_id: UUID | None, event_type: str, bodies: dict[str, str], now: datetime, *, due_at: datetime | None = None
+) -> Sequence[UUID]:
     """Make an event due for each target, once. Call it in the transaction that makes the event true.
 
     Args:
         job_id: None for an event that is about no document; then whoever makes it sees to it that it is made once.
         bodies: target to CloudEvents JSON.
+        due_at: when the clock sees to it; later than `now` where whoever makes it also nudges, so that it is sent once.
 
     Returns:
         The ids of the deliveries that were made; none if the event was known already.
@@ -36,7 +39,7 @@ def add_deliveries(job_id: UUID | None, event_type: str, bodies: dict[str, str],
                     target=target,
                     body=body,
                     created_at=now,
-                    due_at=now,
+                    due_at=due_at or now,
                 )
                 .on_conflict_ignore()
                 .as_rowcount()
@@ -54,9 +57,9 @@ def find_open(delivery_id: UUID) -> Delivery | None:
 
 
 def tenant_of(delivery: Delivery) -> str:
-    """Whose event it is. One that is about no document goes to the events exchange only, and is nobody's."""
+    """Whose event it is; one that is about no job goes to the events exchange only."""
     with reading():
-        return str(Job.get(Job.job_id == delivery.job_id).tenant) if delivery.job_id is not None else ""
+        return str(Job.get(Job.job_id == delivery.job_id).tenant)
 
 
 def delivered(delivery_id: UUID, now: datetime) -> None:

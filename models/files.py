@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -24,10 +24,11 @@ class WantedFiles:
     name: str | None = None
 
 
-def add_file(file: UploadFile) -> None:
-    """Put a file on record, whose bytes are in our store."""
+def add_file(file: UploadFile, put_in_place: Callable[[], None]) -> None:
+    """Put a file on record and its bytes in their place, or do neither."""
     with transaction():
         file.save(force_insert=True)
+        put_in_place()
 
 
 def get_file(file_id: UUID | None, tenant: str) -> UploadFile:
@@ -62,31 +63,26 @@ def forget_file(file: UploadFile) -> None:
         UploadFile.delete().where(UploadFile.file_id == file.file_id).execute()
 
 
-def list_files(wanted: WantedFiles, order_by: str, most: int, after: UUID | None = None) -> Sequence[UploadFile]:
+def list_files(
+    wanted: WantedFiles, order_by: str, most: int, after: tuple[Any, UUID] | None = None
+) -> Sequence[UploadFile]:
     """At most so many files: the newest first, or by name or id.
 
     Args:
         order_by: one of `ORDERS`.
-        after: the last one of the page before.
+        after: the key and the id of the last one of the page before, which may be gone.
     """
-    query = UploadFile.select().where(*_conditions(wanted))
-    with reading():
-        last = None if after is None else UploadFile.get_or_none(UploadFile.file_id == after)
-        if order_by == "created_at":
-            if last is not None:
-                older = (UploadFile.created_at < last.created_at) | (UploadFile.file_id < last.file_id)
-                query = query.where(UploadFile.created_at <= last.created_at, older)
-            query = query.order_by(UploadFile.created_at.desc(), UploadFile.file_id.desc())
-        elif order_by == "name":
-            if last is not None:
-                later = (UploadFile.name > last.name) | (UploadFile.file_id > last.file_id)
-                query = query.where(UploadFile.name >= last.name, later)
-            query = query.order_by(UploadFile.name, UploadFile.file_id)
+    key: Any = {"created_at": UploadFile.created_at, "name": UploadFile.name, "id": UploadFile.file_id}[order_by]
+    newest_first, query = order_by == "created_at", UploadFile.select().where(*_conditions(wanted))
+    if after is not None:
+        value, file_id = after
+        if newest_first:
+            query = query.where(key <= value, (key < value) | (UploadFile.file_id < file_id))
         else:
-            if last is not None:
-                query = query.where(UploadFile.file_id > last.file_id)
-            query = query.order_by(UploadFile.file_id)
-        return list(query.limit(most))
+            query = query.where(key >= value, (key > value) | (UploadFile.file_id > file_id))
+    order = (key.desc(), UploadFile.file_id.desc()) if newest_first else (key, UploadFile.file_id)
+    with reading():
+        return list(query.order_by(*order).limit(most))
 
 
 def _conditions(wanted: WantedFiles) -> list[Any]:

@@ -14,20 +14,29 @@ from models import attempts, deliveries, job_webhooks
 from models.tables import Job
 
 
-def announce(job: Job, event_type: EventType, *, instance: str, exchange: bool, now: datetime) -> Sequence[UUID]:
+def announce(
+    job: Job,
+    event_type: EventType,
+    *,
+    instance: str,
+    exchange: bool,
+    now: datetime,
+    due_at: datetime | None = None,
+) -> Sequence[UUID]:
     """Make the event about a job due for each of its receivers, once; answers the deliveries that were made.
 
     Args:
         job: as it stands, with its document.
         instance: this installation's id.
         exchange: whether there is an events exchange.
+        due_at: see `models.deliveries.add_deliveries`.
     """
     body = encode(cloud_event(event_type, job.job_id, event_data(job), instance=instance, now=now))
     targets = [deliveries.EVENTS] if exchange else []
     if job.callback_url is not None:
         targets.append(job.callback_url)
-    made = deliveries.add_deliveries(job.job_id, event_type, dict.fromkeys(targets, body), now)
-    return [*made, *job_webhooks.tell(job, now)]
+    made = deliveries.add_deliveries(job.job_id, event_type, dict.fromkeys(targets, body), now, due_at=due_at)
+    return [*made, *job_webhooks.tell(job, now, due_at=due_at)]
 
 
 def event_data(job: Job) -> dict[str, Any]:

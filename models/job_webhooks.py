@@ -63,25 +63,28 @@ def add_webhooks(job_id: UUID, webhooks: Sequence[Webhook], now: datetime) -> No
     _tell(job_id, PENDING, now)
 
 
-def tell(job: Job, now: datetime) -> Sequence[UUID]:
+def tell(job: Job, now: datetime, *, due_at: datetime | None = None) -> Sequence[UUID]:
     """Make the event of a job's present state due for each of its webhooks that wants it, once.
 
     Call it in the transaction that makes it true; answers the deliveries that were made.
+
+    Args:
+        due_at: see `models.deliveries.add_deliveries`.
     """
     event = _EVENTS.get(JobState(job.state))
     if not job.has_webhooks or event is None:
         return []
     if job.state == JobState.COMPLETED and Result.get(Result.job == job.job_id).failed_pages:
         event = PARTIAL
-    return _tell(job.job_id, event, now)
+    return _tell(job.job_id, event, now, due_at)
 
 
-def _tell(job_id: UUID, event: str, now: datetime) -> list[UUID]:
+def _tell(job_id: UUID, event: str, now: datetime, due_at: datetime | None = None) -> list[UUID]:
     made: list[UUID] = []
     for webhook in JobWebhook.select().where(JobWebhook.job == job_id):
         if webhook.events is None or event in webhook.events:
             body = _body(webhook, event, now)
-            made += add_deliveries(job_id, event, {f"{TARGET}{webhook.webhook_id}": body}, now)
+            made += add_deliveries(job_id, event, {f"{TARGET}{webhook.webhook_id}": body}, now, due_at=due_at)
     return made
 
 

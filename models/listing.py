@@ -57,7 +57,7 @@ def list_jobs(wanted: Wanted, most: int, after: Place | None = None) -> Sequence
 
 
 def _conditions(wanted: Wanted) -> list[Any]:
-    found: list[Any] = [True]
+    found: list[Any] = [Document.deleted_at.is_null()]
     if wanted.tenant is not None:
         found.append(Job.tenant == wanted.tenant)
     if wanted.states is not None:
@@ -74,7 +74,6 @@ def _conditions(wanted: Wanted) -> list[Any]:
         found.append(Job.created_at >= wanted.since)
     if wanted.until is not None:
         found.append(Job.created_at <= wanted.until)
-    found.append(Document.deleted_at.is_null())
     return found
 
 

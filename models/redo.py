@@ -13,10 +13,11 @@ from domain.errors import OrderConflict
 from domain.job_state import JobState, Provenance
 from domain.settings import Mode
 from models.attempts import attempt_under_way
-from models.database import reading, transaction
+from models.database import is_postgres, reading, transaction
 from models.jobs import get_job, record
 from models.tables import Document, Job
 
+_NEWEST: Final = (Job.created_at.desc(), Job.job_id.desc())
 WITHOUT_RESULT: Final = (JobState.FAILED, JobState.REJECTED, JobState.CANCELLED)
 """How a job may end so that its document can be ordered again once more."""
 
@@ -48,25 +49,30 @@ def open_redo(job: Job, *, who: str, now: datetime, due_at: datetime) -> UUID | 
 def open_retry(job: Job, *, who: str, now: datetime, due_at: datetime) -> Job:
     """Order a job's document again after it ended without a result; who asks twice gets the same new job.
 
+    Whichever of its jobs is named: a document has one at a time.
+
     Raises:
         OrderConflict: it has not ended, has a result, its document was deleted, or its last attempt is still open at
             the provider: then what that costs is not known yet, and paying once more could be paying twice.
     """
-    mode = None if job.mode is None else Mode(job.mode)
-    with transaction():
-        _check_retry(job)
-        job_id = _order_again(job, mode, who=who, why=f"job {job.job_id} again", now=now, due_at=due_at)
-        if job_id is None:
-            job_id = Job.get(Job.redoes == job.job_id, Job.state.not_in(WITHOUT_RESULT)).job_id
-        return get_job(job_id)
-
-
-def _check_retry(job: Job) -> None:
-    if job.document.deleted_at is not None:
-        raise OrderConflict("the document was deleted", reason="document_deleted")
     if job.state not in WITHOUT_RESULT:
         words = "has a result" if job.state == JobState.COMPLETED else f"is {job.state}, and goes on by itself"
         raise OrderConflict(f"the job {words}: there is nothing to retry", reason="nothing_to_retry")
+    with transaction():
+        document = Document.select().where(Document.document_id == job.document_id)
+        if (document.for_update() if is_postgres() else document).get().deleted_at is not None:
+            raise OrderConflict("the document was deleted", reason="document_deleted")
+        last: Job = Job.select().where(Job.document == job.document_id).order_by(*_NEWEST).limit(1).get()
+        if last.state not in WITHOUT_RESULT:
+            return get_job(last.job_id)
+        _check_ended(last)
+        mode = None if job.mode is None else Mode(job.mode)
+        job_id = _order_again(last, mode, who=who, why=f"job {last.job_id} again", now=now, due_at=due_at)
+        assert job_id is not None, "nobody else orders it while its row is held"
+        return get_job(job_id)
+
+
+def _check_ended(job: Job) -> None:
     if attempt_under_way(job.job_id) is not None:
         raise OrderConflict(
             "the provider has not ended the job's last attempt yet: try again later, so that nothing is paid twice",
@@ -104,13 +110,26 @@ def _order_again(job: Job, mode: Mode | None, *, who: str, why: str, now: dateti
     return job_id if made else None
 
 
-def redone_by(job_id: UUID) -> Job | None:
-    """The job that did a job again and completed, with its document; None if there is none."""
+def with_result(job: Job) -> Job:
+    """The job, or the one that has done it again: its result is in the place of the earlier one."""
+    is_replaced = job.provenance == Provenance.MOCK or job.state in WITHOUT_RESULT
+    return (redone_by(job) or job) if is_replaced else job
+
+
+def redone_by(job: Job) -> Job | None:
+    """The last job that did a job's document again and completed, with its document; None if there is none."""
     with reading():
         found: Job | None = (
             Job.select(Job, Document)
             .join(Document)
-            .where(Job.redoes == job_id, Job.state == JobState.COMPLETED)
+            .where(
+                Job.document == job.document_id,
+                Job.redoes.is_null(False),
+                Job.job_id != job.job_id,
+                Job.state == JobState.COMPLETED,
+            )
+            .order_by(*_NEWEST)
+            .limit(1)
             .get_or_none()
         )
     return found

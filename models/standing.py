@@ -14,7 +14,7 @@ from models.tables import Job, Pace, Slot
 
 
 @dataclass(frozen=True)
-class Standing:
+class QueuePlace:
     """An expectation: others may be cancelled, a budget raised, a limit learned.
 
     Args:
@@ -26,7 +26,7 @@ class Standing:
     starts_at: datetime | None = None
 
 
-def standing_of(job: Job, limits: Limits, now: datetime) -> Standing:
+def queue_place_of(job: Job, limits: Limits, now: datetime) -> QueuePlace:
     """Where a job stands.
 
     Args:
@@ -36,17 +36,17 @@ def standing_of(job: Job, limits: Limits, now: datetime) -> Standing:
         StoreUnavailable: the database is away.
     """
     if job.state not in {JobState.RECEIVED, JobState.DEFERRED, JobState.RESERVED}:
-        return Standing()
+        return QueuePlace()
     with reading():
         slots = Slot.select(Slot.at).where(Slot.job_id == job.job_id, Slot.used_at.is_null()).order_by(Slot.at)
         for slot in slots.limit(1):
-            return Standing(0, max(slot.at, now))
+            return QueuePlace(0, max(slot.at, now))
         if job.turn is None:
-            return Standing()
+            return QueuePlace()
         before = queue_position(job)
         windows = in_force(limits, {row.name: row for row in Pace.select()}).routes[Route.CREATE]
     seconds = max((rate.seconds / rate.count for rate in windows), default=0.0)
     turn_at = now + timedelta(seconds=before * seconds)
     if job.state == JobState.DEFERRED and job.due_at is not None:
         turn_at = max(turn_at, job.due_at)
-    return Standing(before, turn_at)
+    return QueuePlace(before, turn_at)

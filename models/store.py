@@ -116,15 +116,26 @@ class Store:
         with self.open(path) as opened:
             return opened.read()
 
-    def copy(self, source: str, target: str) -> Content:
-        """Let a file's bytes appear under another path too, as a whole or not at all.
+    def share(self, source: str, target: str) -> None:
+        """Let a file's bytes appear under another path too; on a local disk they are there once.
+
+        No file is ever changed in its place, so neither sees what becomes of the other.
 
         Raises:
             NotFound: there is no `source`.
-            StoreUnavailable: it can't be copied now.
+            StoreUnavailable: it can't be written now.
         """
-        with self.open(source) as opened:
-            return self.write(target, iter(lambda: opened.read(CHUNK), b""))
+        old, new = f"{self._root}/{source}", f"{self._root}/{target}"
+        try:
+            if self._local:
+                os.makedirs(os.path.dirname(new), mode=0o700, exist_ok=True)
+                os.link(old, new)
+            else:
+                self._files.cp_file(old, new)
+        except FileNotFoundError:
+            raise NotFound(f"the store has no {source}") from None
+        except OSError as error:
+            raise StoreUnavailable(f"the store can't be written now: {error.strerror or error}") from error
 
     def move(self, source: str, target: str) -> None:
         """Let a file appear under another path, over what is there. Atomic on a local disk.

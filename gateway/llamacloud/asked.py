@@ -31,8 +31,8 @@ REFUSED: Final[Mapping[str, str]] = {
 }
 
 
-def order_of(said: object) -> tuple[dict[str, Any], dict[str, str] | None]:
-    """The fields of an order, and the caller's metadata, out of a create call's JSON.
+def order_of(said: object) -> tuple[dict[str, Any], dict[str, str] | None, object]:
+    """The fields of an order, the caller's metadata, and its webhooks as they came, out of a create call's JSON.
 
     Raises:
         OrderRefused: 422, a member is missing, malformed, or has no price.
@@ -55,7 +55,8 @@ def order_of(said: object) -> tuple[dict[str, Any], dict[str, str] | None]:
         except OrderRefused as error:
             at = {"loc": ["body", "page_ranges", "target_pages"]}
             raise Problem(422, error.reason, str(error), members=at) from None
-    return {"tier": given["tier"], "options": options}, _metadata(given.get("user_metadata"))
+    metadata = _metadata(given.get("user_metadata"))
+    return {"tier": given["tier"], "options": options}, metadata, given.get("webhook_configurations")
 
 
 def _metadata(said: object) -> dict[str, str] | None:
@@ -77,11 +78,20 @@ def page_size(req: falcon.asgi.Request) -> int:
     Raises:
         Problem: 422.
     """
-    said = text(req, "page_size")
+    return whole(req, "page_size", usual=USUAL_PAGE, most=MOST_PAGE)
+
+
+def whole(req: falcon.asgi.Request, name: str, *, usual: int, most: int) -> int:
+    """A whole number from 1 to `most`; `usual` if it is left out.
+
+    Raises:
+        Problem: 422.
+    """
+    said = text(req, name)
     if said is None:
-        return USUAL_PAGE
-    if not said.isascii() or not said.isdigit() or not 0 < int(said[:9]) <= MOST_PAGE:
-        raise Problem(422, "bad_parameter", f"page_size should be from 1 to {MOST_PAGE}")
+        return usual
+    if not said.isascii() or not said.isdigit() or len(said) > 9 or not 0 < int(said) <= most:
+        raise Problem(422, "bad_parameter", f"{name} should be from 1 to {most}")
     return int(said)
 
 

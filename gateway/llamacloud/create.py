@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import falcon.asgi
@@ -23,14 +23,15 @@ from gateway.llamacloud.webhooks import WebhookDesk
 from gateway.orders import OrderDesk
 from gateway.pool import run_in
 from gateway.requests import header_text
-from gateway.uploads import STAGING, Upload
+from gateway.uploads import Upload
 from models.files import get_file
 from models.job_webhooks import Webhook, add_webhooks
-from models.jobs import Accepted, accept_order, get_job
+from models.jobs import Accepted, Content, accept_order, get_job
 from models.made_calls import made_once
+from models.store import STAGING
 from models.tables import Job
 
-REPEATS: str = "x-stainless-retry-count"
+REPEATS: Final = "x-stainless-retry-count"
 """The SDK's header: how often it has sent this call before."""
 
 
@@ -49,9 +50,8 @@ class Creation:
             NotFound: 404, no such file.
             OrderRefused: 422.
         """
-        fields, metadata = order_of(said)
+        fields, extras = self._read(said)
         assert isinstance(said, dict)
-        extras = Extras(metadata, self._webhooks.read(said.get("webhook_configurations")))
         file_id, url = said.get("file_id"), said.get("source_url")
         if (file_id is None) == (url is None):
             raise OrderRefused("exactly one of file_id and source_url must be given")
@@ -64,8 +64,8 @@ class Creation:
         file = await run_in(self._pool, get_file, parsed_id(file_id), bearer_of(req).tenant)
         order = self._orders.order(req, fields | {"filename": file.name, "document_id": str(uuid4())})
         staged = f"{STAGING}/{uuid4()}"
-        content = await run_in(self._pool, self._store.copy, file.path, staged)
-        upload = Upload({}, file.name, staged, content)
+        await run_in(self._pool, self._store.share, file.path, staged)
+        upload = Upload({}, file.name, staged, Content(file.sha256, file.bytes))
         try:
             return await self._make(call, lambda: self._place(order, upload, extras, call.who), "check_budget")
         finally:
@@ -77,15 +77,18 @@ class Creation:
         Raises:
             OrderRefused: 422.
         """
-        fields, metadata = order_of(said)
+        fields, extras = self._read(said)
         assert isinstance(said, dict)
-        extras = Extras(metadata, self._webhooks.read(said.get("webhook_configurations")))
         if said.get("file_id") is not None or said.get("source_url") is not None:
             raise OrderRefused("file_id and source_url can't be combined with an upload")
         name = upload.filename or "document"
         order = self._orders.order(req, fields | {"filename": name, "document_id": str(uuid4())})
         call = await self._call(req, said, f"{upload.content.sha256} {name}")
         return await self._make(call, lambda: self._place(order, upload, extras, call.who), "check_budget")
+
+    def _read(self, said: object) -> tuple[dict[str, Any], Extras]:
+        fields, metadata, webhooks = order_of(said)
+        return fields, Extras(metadata, self._webhooks.read(webhooks))
 
     async def _call(self, req: falcon.asgi.Request, said: Mapping[str, Any], content: str) -> _Call:
         bearer, repeats = bearer_of(req), header_text(req, REPEATS) or ""
@@ -94,13 +97,13 @@ class Creation:
         arrived_at = await run_in(self._pool, self._clock)
         return _Call(sha256(text.encode()).hexdigest(), bearer.name, is_repeat, arrived_at)
 
-    async def _make(self, call: _Call, make: Any, actor: str) -> Job:
+    async def _make(self, call: _Call, make: Callable[[], UUID], actor: str) -> Job:
         job, created = await run_in(self._pool, self._once, call, make)
         if created:
             await self._publisher.nudge(nudge(actor, job.job_id, self._host_clock()))
         return job
 
-    def _once(self, call: _Call, make: Any) -> tuple[Job, bool]:
+    def _once(self, call: _Call, make: Callable[[], UUID]) -> tuple[Job, bool]:
         now = self._clock()
         job_id, created = made_once(call.sha256, make, is_repeat=call.is_repeat, arrived_at=call.arrived_at, now=now)
         return get_job(job_id), created
@@ -128,8 +131,16 @@ class Extras:
     webhooks: Sequence[Webhook]
 
 
+@dataclass(frozen=True)
 class _Call:
-    """Which call it is: its hash, whose it is, whether it is a repeat, when it came."""
+    """Which call it is.
 
-    def __init__(self, call_sha256: str, who: str, is_repeat: bool, arrived_at: datetime) -> None:
-        self.sha256, self.who, self.is_repeat, self.arrived_at = call_sha256, who, is_repeat, arrived_at
+    Args:
+        sha256: over who calls, and all of it.
+        arrived_at: when it came.
+    """
+
+    sha256: str
+    who: str
+    is_repeat: bool
+    arrived_at: datetime

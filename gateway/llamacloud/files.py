@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import falcon.asgi
 
+from domain.clock import parse_utc
 from domain.errors import OrderRefused
 from gateway.amounts import time_text
 from gateway.auth import bearer_of
 from gateway.bodies import read_json
 from gateway.dependencies import Dependencies
-from gateway.llamacloud.asked import MOST_PAGE, ids, page_size, text
+from gateway.llamacloud.asked import MOST_PAGE, ids, page_size, text, whole
 from gateway.llamacloud.links import LIFETIME_S, MOST_LIFETIME_S, Links
 from gateway.llamacloud.views import file_view, parsed_id
 from gateway.pool import run_in
@@ -71,8 +74,7 @@ class Files:
             path=f"files/uploads/{file_id}",
             created_at=self._clock(),
         )
-        self._store.move(upload.path, file.path)
-        add_file(file)
+        add_file(file, lambda: self._store.move(upload.path, file.path))
         return file_view(file)
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
@@ -158,7 +160,7 @@ class FileContent:
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
 
     def __init__(self, dependencies: Dependencies, links: Links) -> None:
-        self._pool, self._clock, self._links = dependencies.pool, dependencies.clock, links
+        self._pool, self._host_clock, self._links = dependencies.pool, dependencies.host_clock, links
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, file_id: str) -> None:
         """A link to the bytes, for a while.
@@ -168,24 +170,34 @@ class FileContent:
             Problem: 422.
         """
         file = await run_in(self._pool, get_file, parsed_id(file_id), bearer_of(req).tenant)
-        said = text(req, "expires_at_seconds") or str(LIFETIME_S)
-        if not said.isascii() or not said.isdigit() or not 0 < int(said[:9]) <= MOST_LIFETIME_S:
-            raise Problem(422, "bad_parameter", f"expires_at_seconds should be from 1 to {MOST_LIFETIME_S}")
-        ends_at = await run_in(self._pool, lambda: self._clock() + timedelta(seconds=int(said)))
+        seconds = whole(req, "expires_at_seconds", usual=LIFETIME_S, most=MOST_LIFETIME_S)
+        ends_at = self._host_clock() + timedelta(seconds=seconds)
         url = self._links.to(req, "file", file.file_id, ends_at)
         resp.media = {"url": url, "expires_at": time_text(ends_at), "form_fields": None}
 
 
 def _page(wanted: WantedFiles, order_by: str, size: int, token: str | None) -> dict[str, Any]:
-    after = None
-    if token is not None:
-        after = parsed_id(token)
-        if after is None:
-            raise Problem(422, "bad_parameter", "page_token is not one of these pages'")
-    found = list_files(wanted, order_by, size + 1, after)
+    found = list_files(wanted, order_by, size + 1, None if token is None else _place_at(token, order_by))
     shown = found[:size]
-    following = str(shown[-1].file_id) if len(found) > size else None
+    following = _token_of(shown[-1], order_by) if len(found) > size else None
     return {"items": [file_view(file) for file in shown], "next_page_token": following, "total_size": None}
+
+
+def _token_of(file: UploadFile, order_by: str) -> str:
+    """What follows a file, which may be gone when that is asked for."""
+    key = {"created_at": file.created_at.isoformat(), "name": file.name, "id": str(file.file_id)}[order_by]
+    return urlsafe_b64encode(json.dumps([order_by, key, str(file.file_id)]).encode()).decode()
+
+
+def _place_at(token: str, order_by: str) -> tuple[Any, UUID]:
+    try:
+        named, key, file_id = json.loads(urlsafe_b64decode(token.encode()))
+        if named != order_by or not isinstance(key, str):
+            raise ValueError("it is of another order")
+        keys: Mapping[str, Callable[[str], Any]] = {"created_at": parse_utc, "name": str, "id": UUID}
+        return keys[order_by](key), UUID(file_id)
+    except (ValueError, TypeError, AttributeError):
+        raise Problem(422, "bad_parameter", "page_token is not one of these pages'") from None
 
 
 def _text_of(said: Mapping[str, Any], name: str) -> str | None:

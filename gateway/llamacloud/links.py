@@ -16,7 +16,7 @@ import falcon.asgi
 
 from domain.errors import NotFound
 from domain.orders import pages_path
-from domain.signatures import link_key
+from domain.signatures import derived_key
 from gateway.dependencies import Dependencies
 from gateway.llamacloud.views import download, parsed_id
 from gateway.pool import run_in
@@ -40,7 +40,7 @@ class Links:
     """
 
     def __init__(self, dependencies: Dependencies) -> None:
-        self._keys = [link_key(key) for key in dependencies.settings.secret_key_bytes]
+        self._keys = [derived_key(key, "parsegate-links") for key in dependencies.settings.secret_key_bytes]
         self._public_url = dependencies.settings.public_url
 
     def to(self, req: falcon.asgi.Request, kind: str, about: UUID, ends_at: datetime) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -29,6 +29,7 @@ from models.cancel import cancel_job
 from models.control import instance_id
 from models.jobs import find_job
 from models.listing import Wanted, list_jobs
+from models.redo import with_result
 from models.tables import Job
 from models.tokens import Scope
 
@@ -124,8 +125,8 @@ class ParseJob:
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
 
     def __init__(self, dependencies: Dependencies, links: Links) -> None:
-        self._pool, self._store, self._clock = dependencies.pool, dependencies.store, dependencies.clock
-        self._links = links
+        self._pool, self._store, self._links = dependencies.pool, dependencies.store, links
+        self._host_clock = dependencies.host_clock
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: str) -> None:
         """The job, and what was asked for with `expand`.
@@ -134,19 +135,29 @@ class ParseJob:
             NotFound: 404.
             Problem: 400, an expansion that is not to be had.
         """
-        job, settled = await run_in(self._pool, _job_and_settled, parsed_id(job_id), bearer_of(req).tenant)
-        names = checked_expansions(texts(req, "expand"), job.tier)
-        result = None
-        if job.state == JobState.COMPLETED and set(names) - {"usage"}:
-            path = pages_path(job.document.user_id, job.document_id)
-            result = json.loads(await run_in(self._pool, self._store.read, path))
-        ends_at = await run_in(self._pool, lambda: self._clock() + LIFETIME)
+        asked, ends_at = texts(req, "expand"), self._host_clock() + LIFETIME
 
-        def link(kind: str) -> str:
-            return self._links.to(req, kind, job.job_id, ends_at)
+        def link(kind: str, job_id: UUID) -> str:
+            return self._links.to(req, kind, job_id, ends_at)
 
-        resp.media = expanded(job, result, names, told_credits(job, settled), link)
+        job, content = await run_in(self._pool, self._view, parsed_id(job_id), bearer_of(req).tenant, asked, link)
+        resp.data, resp.content_type = content, falcon.MEDIA_JSON
         _tell_provenance(resp, job)
+
+    def _view(
+        self, job_id: UUID | None, tenant: str, asked: Sequence[str], link: Callable[[str, UUID], str]
+    ) -> tuple[Job, bytes]:
+        """The job and the whole answer; made here, since a result may be large."""
+        job = _visible(job_id, tenant)
+        names, result = checked_expansions(asked, job.tier), None
+        if job.state == JobState.COMPLETED:
+            # What was done again for real is in the place of the earlier result.
+            job.provenance = with_result(job).provenance
+            if set(names) - {"usage"}:
+                result = json.loads(self._store.read(pages_path(job.document.user_id, job.document_id)))
+        settled = job.state in FINAL and attempts.is_settled(job.job_id)
+        said = expanded(job, result, names, told_credits(job, settled), lambda kind: link(kind, job.job_id))
+        return job, json.dumps(said).encode()
 
 
 class ParseCancel:
@@ -193,11 +204,6 @@ def _visible(job_id: UUID | None, tenant: str) -> Job:
     if job is None or job.tenant != tenant or job.document.deleted_at is not None:
         raise NotFound("Job not found")
     return job
-
-
-def _job_and_settled(job_id: UUID | None, tenant: str) -> tuple[Job, bool]:
-    job = _visible(job_id, tenant)
-    return job, job.state in FINAL and attempts.is_settled(job.job_id)
 
 
 def _answer(resp: falcon.asgi.Response, job: Job) -> None:

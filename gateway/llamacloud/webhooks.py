@@ -10,7 +10,7 @@ from domain.errors import OrderRefused
 from domain.sealing import seal
 from gateway.dependencies import Dependencies
 from llamaparse.address_guard import AddressGuard
-from models.job_webhooks import Webhook
+from models.job_webhooks import EVENTS, Webhook
 
 MOST: Final = 10
 MOST_HEADERS: Final = 20
@@ -22,7 +22,7 @@ FORMATS: Final = ("string", "json")
 OURS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade", "te"})
 """Headers that belong to the connection."""
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 
 
 class WebhookDesk:
@@ -56,8 +56,8 @@ class WebhookDesk:
             raise OrderRefused("webhook_url is missing")
         self._guard.check_url(url)
         events, form = said.get("webhook_events"), said.get("webhook_output_format") or "string"
-        if events is not None and not (isinstance(events, list) and all(isinstance(one, str) for one in events)):
-            raise OrderRefused("webhook_events must be a list of texts")
+        if events is not None and not (isinstance(events, list) and all(one in EVENTS for one in events)):
+            raise OrderRefused(f"webhook_events must be a list of {', '.join(EVENTS)}")
         if form not in FORMATS:
             raise OrderRefused(f"webhook_output_format must be one of {', '.join(FORMATS)}")
         secret = said.get("webhook_signing_secret")

@@ -130,7 +130,7 @@ class FileContent:
     async def on_get(self, req: Request, resp: Response, file_id: str) -> None:
         file = self._simulator.files.get(file_id, req.context.project_id)
         asked = req.get_param("expires_at_seconds") or str(LIFETIME_S)
-        if not asked.isascii() or not asked.isdigit() or not 0 < int(asked[:9]) <= MAX_LINK_LIFETIME_S:
+        if not asked.isascii() or not asked.isdigit() or len(asked) > 9 or not 0 < int(asked) <= MAX_LINK_LIFETIME_S:
             raise invalid(("query", "expires_at_seconds"), f"Input should be from 1 to {MAX_LINK_LIFETIME_S}")
         lifetime_s = int(asked)
         expires = datetime.now(UTC) + timedelta(seconds=lifetime_s)

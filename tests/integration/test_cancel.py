@@ -188,9 +188,23 @@ def test_a_retry_is_a_new_job_and_asking_twice_makes_one(world: World) -> None:
         *(job.document_id, job.job_id, "mock", ["a"], 3),
     )
     assert world.run_until(again).state == JobState.COMPLETED
-    assert redone_by(job.job_id) == again
+    assert redone_by(job) == again
+    assert open_retry(job, who="me", now=world.now(), due_at=world.now()) == again
     with pytest.raises(OrderConflict, match="has a result"):
         open_retry(jobs.get_job(again.job_id), who="me", now=world.now(), due_at=world.now())
+
+
+def test_a_document_has_one_job_at_a_time_whichever_is_retried(world: World) -> None:
+    first = cancelled(world, ordered(world))
+    second = open_retry(first, who="me", now=world.now(), due_at=world.now())
+    second = cancelled(world, second)
+    third = open_retry(second, who="me", now=world.now(), due_at=world.now())
+    assert open_retry(first, who="me", now=world.now(), due_at=world.now()) == third
+    cancelled(world, third)
+    world.mode = Mode.MOCK
+    last = world.run_until(open_retry(first, who="me", now=world.now(), due_at=world.now()))
+    assert (last.state, last.redoes) == (JobState.COMPLETED, third.job_id)
+    assert {redone_by(job) for job in (first, second, third)} == {last}
 
 
 def test_nothing_is_retried_that_may_still_be_billed(world: World) -> None:

@@ -115,6 +115,7 @@ def test_a_token_sees_its_tenants_jobs(gateway: Gateway) -> None:
         *("limit=0", "limit=1001", "limit=many", "state=done", "state=", "document_id=1", "user_id=x", "page=2"),
         *("cursor=", "cursor=%00", "cursor=%C3%A9", "cursor=abc", "q=", "q=%00", f"q={'a' * 201}"),
         f"cursor={urlsafe_b64encode(b'2026-01-01 ' + str(uuid4()).encode()).decode()}",
+        f"cursor={urlsafe_b64encode(b'0001-01-01T00:00:00+14:00 ' + str(uuid4()).encode()).decode()}",
         f"cursor={urlsafe_b64encode(b'2026-01-01T00:00:00+00:00 1').decode()}",
     ],
 )

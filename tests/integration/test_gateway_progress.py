@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,7 +16,7 @@ from domain.documents import ParsedPage
 from domain.errors import OrderRefused
 from domain.job_state import JobState
 from gateway.dependencies import host_now
-from gateway.progress import MOST_OPEN
+from gateway.progress import MOST_A_TOKEN
 from models import jobs
 from models.database import transaction
 from models.tokens import Scope
@@ -75,14 +76,25 @@ def test_what_was_and_what_comes_is_told_and_then_the_end(gateway: Gateway) -> N
 def test_who_leaves_leaves_nothing_behind(gateway: Gateway) -> None:
     """So many may follow at once; those that have gone make room, within seconds."""
     job_id, followed, until = ordered(), 0, time.monotonic() + 30
-    while followed < MOST_OPEN + 20:
+    http = gateway.client(Scope.READ)
+    while followed < 2 * MOST_A_TOKEN:
         assert time.monotonic() < until
-        with follow(gateway, job_id) as answer:
+        with http.stream("GET", f"/v1/documents/{job_id}/events") as answer:
             if answer.status_code == 503:
                 time.sleep(0.1)
                 continue
             next(events(answer.iter_lines()))
             followed += 1
+
+
+def test_one_token_does_not_keep_another_one_out(gateway: Gateway) -> None:
+    job_id, http = ordered(), gateway.client(Scope.READ)
+    with ExitStack() as stack:
+        path = f"/v1/documents/{job_id}/events"
+        for _ in range(MOST_A_TOKEN):
+            assert stack.enter_context(http.stream("GET", path)).status_code == 200
+        assert stack.enter_context(http.stream("GET", path)).status_code == 503
+        assert stack.enter_context(follow(gateway, job_id)).status_code == 200
 
 
 def test_a_stream_is_its_tenants(gateway: Gateway) -> None:

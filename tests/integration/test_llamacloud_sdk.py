@@ -240,6 +240,9 @@ def test_cancelled_and_failed_jobs_have_events_of_their_own(
         {"webhook_url": 7},
         {"webhook_url": "https://example.org", "webhook_headers": {"Host": "other"}},
         {"webhook_url": "https://example.org", "webhook_headers": {"X-A": "a\r\nX-B: b"}},
+        {"webhook_url": "https://example.org", "webhook_headers": {"X-A": "é"}},
+        {"webhook_url": "http://xn--a/"},
+        {"webhook_url": "https://example.org", "webhook_events": ["parse.sucess"]},
         {"webhook_url": "https://example.org", "webhook_output_format": "xml"},
     ],
     ids=str,
@@ -313,3 +316,71 @@ def test_tenants_do_not_see_each_other(sdk: LlamaCloud, provider: Provider, runn
         assert list(other.parsing.list(job_ids=[job])) == []
     with provider.sdk("llx-nobody") as nobody, pytest.raises(llama_cloud.AuthenticationError):
         nobody.parsing.get(job)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v2/parse?page_size=0000000019999",
+        "/api/v2/parse?page_size=" + "9" * 30,
+        "/api/v2/parse?page_size=" + "1" * 5000,
+        "/api/v2/parse?page_size=-1",
+        "/api/v2/parse?page_token=MDAwMS0wMS0wMVQwMDowMDowMCsxNDowMCA2ZjFjMmYwZS0wMDAwLTQwMDAtODAwMC0wMDAwMDAwMDAwMDA",
+        "/api/v2/parse?created_at_on_or_after=0001-01-01T00:00:00%2B14:00",
+        "/api/v2/parse?status=DONE",
+        "/api/v1/beta/files?page_size=" + "9" * 30,
+        "/api/v1/beta/files?page_token=W10",
+        "/api/v1/beta/files?page_token=%00",
+        "/api/v1/beta/files?order_by=bytes",
+        "/api/v1/beta/files?external_file_id=%00",
+    ],
+)
+def test_odd_parameters_are_refused(provider: Provider, path: str) -> None:
+    answer = httpx.get(provider.base_url + path[:6000], headers={"Authorization": f"Bearer {provider.key}"})
+    assert answer.status_code == 422, answer.text
+
+
+@pytest.mark.parametrize("seconds", ["00000000199999999", "9" * 40, "0", "x", str(8 * 24 * 3600)])
+def test_a_link_has_an_end(sdk: LlamaCloud, provider: Provider, pdf: Path, seconds: str) -> None:
+    path = f"/api/v1/beta/files/{upload(sdk, pdf)}/content?expires_at_seconds={seconds}"
+    answer = httpx.get(provider.base_url + path, headers={"Authorization": f"Bearer {provider.key}"})
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("body", ["[]", "null", "7", '"x"', '{"tier": 7}', '{"tier": "fast", "version": "latest"}'])
+def test_odd_bodies_are_refused(provider: Provider, body: str) -> None:
+    headers = {"Authorization": f"Bearer {provider.key}", "Content-Type": "application/json"}
+    for path in ("/api/v2/parse", "/api/v1/beta/files/query"):
+        answer = httpx.post(provider.base_url + path, content=body, headers=headers)
+        assert answer.status_code == 422 or path.endswith("query"), answer.text
+        assert answer.status_code < 500
+
+
+def test_a_refused_upload_leaves_nothing(running: Running, provider: Provider) -> None:
+    form = {"purpose": "parse", "external_file_id": "a\0b"}
+    headers = {"Authorization": f"Bearer {provider.key}"}
+    before = set(running.folder.rglob("uploads/*"))
+    url = f"{provider.base_url}/api/v1/beta/files"
+    answer = httpx.post(url, data=form, files={"file": ("a.txt", b"text")}, headers=headers)
+    assert answer.status_code == 422
+    assert set(running.folder.rglob("uploads/*")) == before
+
+
+def test_a_page_goes_on_though_its_last_file_was_deleted(sdk: LlamaCloud, tmp_path: Path) -> None:
+    ids = []
+    for name in ("b.txt", "a.txt", "c.txt"):
+        (tmp_path / name).write_text(name)
+        ids.append(upload(sdk, tmp_path / name))
+    for order_by, second in ((None, ids[1]), ("name", ids[0])):
+        first = sdk.files.list(page_size=1, order_by=order_by) if order_by else sdk.files.list(page_size=1)
+        gone = first.items[0].id
+        sdk.files.delete(gone)
+        assert first.get_next_page().items[0].id == second
+        ids = [one for one in ids if one != gone]
+
+
+def test_a_document_outlives_the_file_that_it_was_made_of(sdk: LlamaCloud, pdf: Path) -> None:
+    file = upload(sdk, pdf)
+    job = parse(sdk, file, disable_cache=True)
+    sdk.files.delete(file)
+    assert "banana" in (finished(sdk, job, ["text_full"]).text_full or "")
