@@ -53,7 +53,12 @@ def quote_notes(said: Mapping[str, Any]) -> Iterator[str]:
             "mock": "what does not fit is parsed here, by the local parser (PARSEGATE_ON_BUDGET_EXHAUSTED is mock)",
         }[said["on_budget_exhausted"]]
     if said["waiting"]:
-        yield f"{said['waiting']} documents wait already, and go first"
+        waiting = said["waiting"]
+        yield (
+            "1 document waits already, and goes first"
+            if waiting == 1
+            else f"{waiting} documents wait already, and go first"
+        )
     if said["mode"] == "mock":
         yield "the mode is mock: documents are parsed here, and nothing is paid"
 
