@@ -42,6 +42,40 @@ UNPRICED: Final = {
 }
 """Members of `processing_options` (and of an auto-mode rule) that cost an unknown amount."""
 
+HARMLESS: Final = (None, False, "default")
+"""Values of those members that cost nothing."""
+
+_PRICED: Final[dict[str, Any]] = {name: {"enum": list(HARMLESS)} for name in UNPRICED}
+_RULE: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["parsing_conf"],
+    "properties": {"parsing_conf": {"type": "object", "properties": {"tier": {"enum": [*TIERS, None]}, **_PRICED}}},
+}
+_PAGES: Final = "[0-9]{1,7}( *- *[0-9]{1,7})?"
+OPTIONS_SCHEMA: Final[dict[str, Any]] = {
+    "additionalProperties": False,
+    "properties": {
+        **dict.fromkeys(sorted(ALLOWED_OPTIONS), True),
+        "page_ranges": {
+            "type": ["object", "null"],
+            "additionalProperties": False,
+            "properties": {
+                "target_pages": {"type": ["string", "null"], "pattern": f"^ *{_PAGES} *(, *{_PAGES} *)*$"},
+                "max_pages": {"type": ["integer", "null"], "minimum": 1},
+            },
+        },
+        "processing_options": {
+            "type": ["object", "null"],
+            "properties": {
+                "confidence_score_effort": {"enum": ["high", None]},
+                "auto_mode_configuration": {"type": ["array", "null"], "items": _RULE},
+                **_PRICED,
+            },
+        },
+    },
+}
+"""What `check_options` lets through, as JSON Schema can say it; pages must also go upwards, and come once."""
+
 _PAGE_RANGE = re.compile(r"\s*(\d{1,7})\s*(?:-\s*(\d{1,7})\s*)?")
 
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import falcon.asgi
 from falcon.asgi import SSEvent
+from pydantic import Field
 
 from domain.errors import StoreUnavailable
 from domain.job_state import FINAL
 from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
 from gateway.documents import job_view, step_view, visible_job
+from gateway.openapi.description import EMPTY, Answer, Operation, Parameter
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.requests import header_text
@@ -42,6 +44,21 @@ class JobEvents:
     """Follows a job."""
 
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+    operations: Mapping[str, Operation] = {
+        "GET": Operation(
+            "followJob",
+            {200: Answer({"text/event-stream": str}), 204: EMPTY},
+            fails=(400, 404),
+            parameters=[
+                Parameter(
+                    "Last-Event-ID",
+                    Annotated[str, Field(pattern="^[0-9]{1,18}$")],
+                    "The id of the last event that was seen: those after it are told.",
+                    "header",
+                )
+            ],
+        )
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._settings = dependencies.pool, dependencies.settings
