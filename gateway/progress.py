@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import falcon.asgi
 from falcon.asgi import SSEvent
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from domain.errors import StoreUnavailable
 from domain.job_state import FINAL
@@ -40,6 +41,14 @@ MOST_A_TOKEN: Final = 50
 """So that no tenant's streams keep another one's out."""
 
 
+class EventSaid(TypedDict):
+    """An event of the stream: `step` has a transition in its data, as JSON, and `end`, which is the last, the job."""
+
+    event: Literal["step", "end"]
+    id: str
+    data: str
+
+
 class JobEvents:
     """Follows a job."""
 
@@ -47,7 +56,7 @@ class JobEvents:
     operations: Mapping[str, Operation] = {
         "GET": Operation(
             "followJob",
-            {200: Answer({"text/event-stream": str}), 204: EMPTY},
+            {200: Answer({"text/event-stream": EventSaid}), 204: EMPTY},
             fails=(400, 404),
             parameters=[
                 Parameter(
@@ -112,7 +121,9 @@ def _news(job_id: UUID, after: int) -> tuple[Job, Sequence[History]]:
 
 
 def _last_event(req: falcon.asgi.Request) -> int:
-    said = header_text(req, "Last-Event-ID") or "0"
+    said = header_text(req, "Last-Event-ID")
+    if said is None:
+        return 0
     if not said.isascii() or not said.isdigit() or len(said) > 18:
         raise Problem(400, "bad_last_event_id", "Last-Event-ID must be the id of an event of this stream")
     return int(said)

@@ -42,7 +42,7 @@ def _also(schema: dict[str, Any]) -> None:
     """Options stand beside the order here; what is refused may be there if it says nothing."""
     properties = schema["properties"]
     properties |= {name: one for name, one in OPTIONS_SCHEMA["properties"].items() if name not in properties}
-    properties |= {name: {"type": "null"} for name in sorted(REFUSED)}
+    properties |= {name: {"enum": [None, False, 0, "", [], {}]} for name in sorted(REFUSED)}
 
 
 class _Configured(TypedDict):

@@ -61,7 +61,6 @@ class FilesFilter(TypedDict, total=False):
 class FilesAsked(TypedDict, total=False):
     """Which files, and which page of them."""
 
-    # Any falsy value counts as left out, as older clients send it.
     filter: FilesFilter | None
     page_size: Annotated[int, Field(ge=1)] | None
     page_token: str | None
@@ -88,7 +87,7 @@ class Files:
 
     scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT, "GET": Scope.READ}
     operations: Mapping[str, Operation] = {
-        "POST": Operation("uploadFile", {200: answer(FileSaid)}, fails=(413, 422), body={FORM: FileForm}),
+        "POST": Operation("uploadFile", {200: answer(FileSaid)}, fails=(413, 415, 422), body={FORM: FileForm}),
         "GET": Operation(
             "listFiles",
             {200: answer(FilesSaid)},
@@ -147,7 +146,8 @@ class Files:
         Raises:
             Problem: 422.
         """
-        order_by = text(req, "order_by") or "created_at"
+        asked = text(req, "order_by")
+        order_by = ORDERS[0] if asked is None else asked
         if order_by not in ORDERS:
             raise Problem(422, "bad_parameter", f"order_by should be one of {', '.join(ORDERS)}")
         wanted = WantedFiles(
@@ -177,8 +177,9 @@ class FilesQuery:
             Problem: 400, 415, 422.
         """
         said = await read_json(req, MAX_QUERY, 'send JSON: {"filter": {...}}')
-        asked = said.get("filter") or {} if isinstance(said, dict) else None
-        if not isinstance(asked, dict):
+        asked = said.get("filter") if isinstance(said, dict) else said
+        asked = {} if isinstance(said, dict) and asked is None else asked
+        if not isinstance(said, dict) or not isinstance(asked, dict):
             raise OrderRefused("the body must be a JSON object, and so must its filter")
         wanted = WantedFiles(
             bearer_of(req).tenant,
@@ -186,8 +187,9 @@ class FilesQuery:
             _ids_of(asked),
             _text_of(asked, "file_name"),
         )
-        size, token = said.get("page_size") or page_size(req), _text_of(said, "page_token")
-        if not isinstance(size, int) or size <= 0:
+        usual, size, token = page_size(req), said.get("page_size"), _text_of(said, "page_token")
+        size = usual if size is None else size
+        if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
             raise OrderRefused("page_size should be a whole number above 0")
         resp.media = await run_in(self._pool, _page, wanted, "created_at", min(size, MOST_PAGE), token)
 

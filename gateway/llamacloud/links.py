@@ -82,7 +82,7 @@ class Downloads:
         "GET": Operation(
             "download",
             {200: Answer({BYTES: str, JSON: dict[str, Any]})},
-            fails=(404,),
+            fails=(403, 404),
             parameters=[
                 Parameter("kind", Literal[(FILE, *DOWNLOADS)], "Of what the link is.", "path"),
                 Parameter("about", UUID, "The file or the job.", "path"),

@@ -66,7 +66,13 @@ class UploadForm(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     file: FILE
-    configuration: Annotated[str, Field(json_schema_extra={"contentMediaType": "application/json"})]
+    configuration: Annotated[
+        str,
+        Field(
+            json_schema_extra={"contentMediaType": "application/json"},
+            examples=['{"tier": "cost_effective", "version": "latest"}'],
+        ),
+    ]
 
 
 class ParseJobsSaid(TypedDict):
@@ -163,7 +169,7 @@ class ParseUpload:
     scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT}
     operations: Mapping[str, Operation] = {
         "POST": Operation(
-            "createParseJobOfUpload", {200: answer(ParseJobSaid, **_STATE)}, fails=(422,), body={FORM: UploadForm}
+            "createParseJobOfUpload", {200: answer(ParseJobSaid, **_STATE)}, fails=(415, 422), body={FORM: UploadForm}
         )
     }
 

@@ -71,7 +71,8 @@ class WebhookDesk:
         if not isinstance(url, str) or len(url) > MOST_TEXT:
             raise OrderRefused("webhook_url is missing")
         self._guard.check_url(url)
-        events, form = said.get("webhook_events"), said.get("webhook_output_format") or "string"
+        events, form = said.get("webhook_events"), said.get("webhook_output_format")
+        form = FORMATS[0] if form is None or form == "" else form
         if events is not None and not (isinstance(events, list) and all(one in EVENTS for one in events)):
             raise OrderRefused(f"webhook_events must be a list of {', '.join(EVENTS)}")
         if form not in FORMATS:
