@@ -136,5 +136,5 @@ def routes(dependencies: Dependencies) -> dict[str, Guarded]:
         "/readyz": Readyz(dependencies),
         "/metrics": Metrics(dependencies),
     }
-    table["/openapi.json"] = OpenApi(table)
+    table["/openapi.json"] = OpenApi(dependencies.pool, table)
     return table

@@ -60,7 +60,7 @@ FormFiles: Final[type[BaseModel]] = create_model(
     "FormFiles",
     __doc__="Documents that are counted here, and how they would be ordered. Nothing of them is kept.",
     __config__=ConfigDict(extra="forbid"),
-    file=(Annotated[list[FILE], Field(min_length=1, max_length=MAX_FILES)], ...),
+    file=(FILE | Annotated[list[FILE], Field(min_length=1, max_length=MAX_FILES)], ...),
     **form_fields(),
 )
 

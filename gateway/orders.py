@@ -39,6 +39,8 @@ KEY: Final = Parameter(
 HttpUrl = Annotated[UrlText, Field(json_schema_extra={"format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"})]
 FILE = Annotated[str, Field(min_length=1, json_schema_extra={"contentMediaType": "application/octet-stream"})]
 _Options = Annotated[str, Field(json_schema_extra={"contentMediaType": "application/json"})]
+# A form's numbers are read as JSON, and null counts as left out there.
+_Priority = Annotated[int, *Order.model_fields["priority"].metadata] | Literal["null"]
 _Tags = Annotated[str, Field(description="Comma-separated, or repeated.")]
 
 
@@ -49,7 +51,7 @@ def json_fields() -> dict[str, Any]:
 
 def form_fields() -> dict[str, Any]:
     """The fields of an order in a form, for `create_model`. What is empty counts as left out."""
-    return _fields(Literal[""], {"callback_url": HttpUrl, "options": _Options, "tags": _Tags})
+    return _fields(Literal[""], {"callback_url": HttpUrl, "options": _Options, "priority": _Priority, "tags": _Tags})
 
 
 def _fields(alternative: Any, described: Mapping[str, Any]) -> dict[str, Any]:

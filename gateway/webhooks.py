@@ -43,7 +43,8 @@ _SIGNATURE: Final = Parameter(
     "header",
     required=True,
 )
-Event = dict[str, Any] | str
+_HELD: Final = {"contentMediaType": "application/json", "contentSchema": {"type": "object"}}
+Event = dict[str, Any] | Annotated[str, Field(json_schema_extra=_HELD)]
 """An object, or a string that holds one."""
 
 

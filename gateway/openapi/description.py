@@ -8,27 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 JSON: Final = "application/json"
 FORM: Final = "multipart/form-data"
-NOTHING: Final[Mapping[str, Any]] = {}
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of the query, or a header.
+    """A parameter.
 
     Args:
         type: anything pydantic can describe.
         words: one sentence.
-        where: ``query`` or ``header``.
+        where: a parameter of the path is only named to say more of it than the route's template does.
     """
 
     name: str
     type: Any
     words: str
-    where: str = "query"
+    where: Literal["query", "header", "path"] = "query"
     required: bool = False
 
 
@@ -70,4 +69,4 @@ def answer(shape: Any, **headers: str) -> Answer:
 
 
 EMPTY: Final = Answer()
-NO_PARAMETERS: Final[Sequence[Parameter]] = ()
+"""No body at all."""

@@ -27,7 +27,10 @@ EVERYWHERE: Final = (500, 503)
 """Errors that any operation may end with: ours, and the store's."""
 WITH_TOKEN: Final = (401, 403)
 WITH_BODY: Final = (400, 413)
-STATUSES: Final = (400, 401, 403, 404, 409, 413, 415, 416, 422, 500, 503)
+PROBLEMS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "Problem": {MEDIA_TYPE: ProblemDetails},
+    "LlamaCloudProblem": {JSON: LlamaCloudProblem},
+}
 _PART: Final = re.compile(r"{(\w+)(?::(\w+)(?:\(min=(\d+),max=(\d+)\))?)?}")
 _HEADERS: Final[Mapping[int, Mapping[str, str]]] = {401: {"WWW-Authenticate": "How to say who asks."}}
 _CORRELATION_ID: Final[Json] = {
@@ -57,6 +60,21 @@ class Described:
         scopes = self.resource.scopes
         return None if scopes is None else scopes.get(self.method.upper(), Scope.ADMIN)
 
+    @property
+    def fails(self) -> set[int]:
+        """The statuses of its errors."""
+        always = {
+            *EVERYWHERE,
+            *(WITH_TOKEN if self.scope is not None else ()),
+            *(WITH_BODY if self.operation.body else ()),
+        }
+        return (always | {*self.operation.fails}) - set(self.operation.answers)
+
+    @property
+    def problem(self) -> str:
+        """The kind of its errors, of `PROBLEMS`."""
+        return "LlamaCloudProblem" if is_llamacloud(self.path) else "Problem"
+
 
 def described(table: Mapping[str, Guarded]) -> Iterator[Described]:
     """Every operation of the table.
@@ -82,7 +100,8 @@ def document(table: Mapping[str, Guarded]) -> Json:
         name = one.operation.name
         if name in names:
             # One resource on two routes: the longer one says what it has more.
-            name += "By" + "".join(part.title().replace("_", "") for part, *_ in _PART.findall(one.template))
+            parts = [part.title().replace("_", "") for part, *_ in _PART.findall(one.template)]
+            name = "By".join((name, *parts))
         names.add(name)
         paths.setdefault(one.path, {})[one.method] = _operation(one, name, schemas)
     return {
@@ -97,7 +116,7 @@ def document(table: Mapping[str, Guarded]) -> Json:
         "paths": paths,
         "components": {
             "headers": {"Correlation-Id": _CORRELATION_ID},
-            "responses": _problems(schemas),
+            "responses": _problems(table, schemas),
             "schemas": schemas.fill(),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "parsegate token create"}},
         },
@@ -163,27 +182,17 @@ def _parameter(parameter: Parameter, schemas: Schemas) -> Json:
 
 
 def _responses(one: Described, schemas: Schemas) -> Json:
-    fails = {*one.operation.fails, *EVERYWHERE}
-    if one.scope is not None:
-        fails |= {*WITH_TOKEN}
-    if one.operation.body:
-        fails |= {*WITH_BODY}
     said = {status: _answer(status, each, schemas) for status, each in one.operation.answers.items()}
-    kind = "LlamaCloudProblem" if is_llamacloud(one.path) else "Problem"
-    said |= {status: {"$ref": f"#/components/responses/{kind}{status}"} for status in fails - set(said)}
+    said |= {status: {"$ref": f"#/components/responses/{one.problem}{status}"} for status in one.fails}
     return {str(status): said[status] for status in sorted(said)}
 
 
-def _problems(schemas: Schemas) -> Json:
+def _problems(table: Mapping[str, Guarded], schemas: Schemas) -> Json:
     """The errors that operations refer to."""
-    contents: Mapping[str, Mapping[str, Any]] = {
-        "Problem": {MEDIA_TYPE: ProblemDetails},
-        "LlamaCloudProblem": {JSON: LlamaCloudProblem},
-    }
+    kinds = sorted({(one.problem, status) for one in described(table) for status in one.fails})
     return {
-        f"{kind}{status}": _answer(status, Answer(content, _HEADERS.get(status, {})), schemas)
-        for kind, content in contents.items()
-        for status in STATUSES
+        f"{kind}{status}": _answer(status, Answer(PROBLEMS[kind], _HEADERS.get(status, {})), schemas)
+        for kind, status in kinds
     }
 
 
