@@ -269,7 +269,9 @@ EXPANSIONS: Final = (
     *CONTENT_METADATA,
     *("usage", "images_content_metadata", "result_content_metadata"),
 )
-Expansion = Annotated[str, Field(json_schema_extra={"enum": list(EXPANSIONS)})]
+_EXPANSION: Final = f"({'|'.join(EXPANSIONS)})?"
+Expansion = Annotated[str, Field(pattern=f"^{_EXPANSION}(,{_EXPANSION})*$")]
+"""One, or several, comma-separated."""
 
 
 def _items_of(markdown: str) -> list[Json]:
