@@ -141,6 +141,13 @@ def get_job(job_id: UUID) -> Job:
     return job
 
 
+def lock_document(document_id: UUID) -> Document:
+    """A document, whose jobs nobody adds to before the transaction ends. Taken before the lock of any of its jobs."""
+    query = Document.select().where(Document.document_id == document_id)
+    document: Document = (query.for_update() if is_postgres() else query).get()
+    return document
+
+
 @contextmanager
 def owning(job_id: UUID) -> Iterator[Job]:
     """A transaction that holds the job's row: all that belongs to the job is changed under this lock, and after it.

@@ -47,6 +47,27 @@ def job_of(http: httpx.Client, job_id: str) -> dict[str, Any]:
     return dict(http.get(f"/v1/documents/{job_id}").raise_for_status().json())
 
 
+def test_a_deleted_job_leaves_nothing_here_and_there(
+    http: httpx.Client, slow: str, start_program: Start, tmp_path: Path
+) -> None:
+    job_id = ordered(http)
+    wait_until(lambda: job_of(http, job_id)["state"] == "parsing")
+    settings = {"PARSEGATE_DATA_DIR": str(tmp_path / "data")}
+    refused = start_program("jobs", "delete", job_id, environment=settings)
+    assert (refused.process.wait(30), job_of(http, job_id)["state"]) == (2, "parsing"), refused.output
+    assert "add --yes" in refused.output
+    deleted = start_program("jobs", "delete", "--yes", job_id, environment=settings)
+    assert deleted.process.wait(30) == 0, deleted.output
+    assert "removed   raw file  files/user/" in deleted.output
+    wait_until(lambda: http.get(f"/v1/documents/{job_id}/erasure").json()["finished_at"] is not None)
+    told = start_program("jobs", "erasure", job_id, environment=settings)
+    assert told.process.wait(30) == 0
+    assert f"removed   provider job  {slow}/api/v2/parse/" in told.output
+    assert (stats_of(slow)["jobs_deleted"], stats_of(slow)["files"]) == (1, 0)
+    assert not [path for path in (tmp_path / "data" / "store").rglob("*") if path.is_file()]
+    assert http.get("/v1/budget").json()["reserved_usd"] == 0
+
+
 def test_a_cancelled_job_is_stopped_at_the_provider_and_its_money_is_free(http: httpx.Client, slow: str) -> None:
     job_id = ordered(http)
     wait_until(lambda: job_of(http, job_id)["state"] == "parsing")
