@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Final
 
+from actors.batches import finish_batches
 from actors.retention import apply_retention
 from actors.services import LEASE, Services, log
 from actors.thresholds import tell_thresholds
@@ -61,6 +62,7 @@ def sweep(services: Services, limit: int = BATCH, *, ahead: timedelta = timedelt
         services.nudge("notify", delivery_id=delivery_id)
     for document_id in due.erasures:
         services.nudge("erase_document", document_id=document_id)
+    finish_batches(services)
     if waiting and claim_waiting_nudge(now, LEASE):
         services.nudge("check_waiting")
     return len(due)

@@ -12,7 +12,7 @@ from peewee import Model
 
 from domain.job_state import AttemptState, JobState
 from models.database import is_postgres, reading, transaction
-from models.tables import Attempt, Delivery, Document, Drift, Erasure, Job, Setting
+from models.tables import Attempt, Batch, Delivery, Document, Drift, Erasure, Job, Setting
 
 _WAITS: Final[Any] = Job.turn.is_null(False)
 """A job that waits to be admitted."""
@@ -139,7 +139,7 @@ def next_due() -> datetime | None:
     """
     queries = [
         (Job.select(Job.due_at).where(_WAITS_NOT), Job.due_at),
-        *((table.select(table.due_at), table.due_at) for table in (Attempt, Drift, Delivery, Erasure)),
+        *((table.select(table.due_at), table.due_at) for table in (Attempt, Drift, Delivery, Erasure, Batch)),
     ]
     with reading():
         found: list[Any] = [

@@ -86,6 +86,7 @@ class Job(Base):
     user_metadata = JSONField(null=True)
     has_webhooks = BooleanField(default=False)
     erased_at = OptionalUtcField()
+    batch_id = UUIDField(null=True)
 
 
 class Attempt(Base):
@@ -153,6 +154,7 @@ class Delivery(Base):
     created_at = UtcField()
     delivered_at = OptionalUtcField()
     given_up_at = OptionalUtcField()
+    batch_id = UUIDField(null=True)
 
 
 class Setting(Base):
@@ -380,6 +382,22 @@ class JobWebhook(Base):
     sealed = TextField()
 
 
+class Batch(Base):
+    """Documents that were ordered together. `due_at` is set from the end of the last one until that was told."""
+
+    batch_id = UUIDField(primary_key=True)
+    tenant = TextField()
+    order_sha256 = TextField()
+    ordered_by = TextField()
+    callback_url = TextField(null=True)
+    correlation_id = UUIDField()
+    total = IntegerField()
+    ended = IntegerField(default=0)
+    created_at = UtcField()
+    due_at = OptionalUtcField()
+    finished_at = OptionalUtcField()
+
+
 class Erasure(Base):
     """A document that was deleted: while `due_at` is set, something of it may be there still."""
 
@@ -412,4 +430,5 @@ TABLES = (
     *(RejectedWebhook, RejectionCount),
     *(UploadFile, MadeCall, JobWebhook),
     *(Erasure, ErasedThing),
+    Batch,
 )
