@@ -11,9 +11,10 @@ from domain.job_state import JobState
 from gateway.amounts import Id
 from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
-from gateway.documents import FIRST_LOOK, LOCATION, JobSaid, Ordered, job_view, nudge, visible_job
+from gateway.documents import FIRST_LOOK, LOCATION, JobSaid, Ordered, job_view, nudge
 from gateway.openapi.description import Operation, answer
 from gateway.pool import run_in
+from gateway.visibility import visible_job
 from models.cancel import cancel_job
 from models.control import instance_id
 from models.redo import open_retry
@@ -31,7 +32,9 @@ class JobCancel:
     """``POST /v1/documents/{job_id}/cancel``."""
 
     scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT}
-    operations: Mapping[str, Operation] = {"POST": Operation("cancelJob", {200: answer(JobSaid)}, fails=(404, 409))}
+    operations: Mapping[str, Operation] = {
+        "POST": Operation("cancelJob", {200: answer(JobSaid)}, fails=(404, 409, 410))
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._clock, self._settings = dependencies.pool, dependencies.clock, dependencies.settings
@@ -57,7 +60,7 @@ class JobRetry:
 
     scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT}
     operations: Mapping[str, Operation] = {
-        "POST": Operation("retryJob", {202: answer(Retried, Location=LOCATION)}, fails=(404, 409))
+        "POST": Operation("retryJob", {202: answer(Retried, Location=LOCATION)}, fails=(404, 409, 410))
     }
 
     def __init__(self, dependencies: Dependencies) -> None:

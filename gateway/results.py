@@ -17,12 +17,12 @@ from domain.results import decode_pages
 from gateway.amounts import Id
 from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
-from gateway.documents import visible_job
 from gateway.openapi.description import Answer, Operation, Parameter
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.ranges import asked_range
 from gateway.requests import header_text
+from gateway.visibility import visible_job
 from models.redo import with_result
 from models.store import Store
 from models.tables import Job
@@ -86,7 +86,7 @@ class Result:
                 ),
                 304: Answer(headers=_ABOUT),
             },
-            fails=(404, 409, 416, 422),
+            fails=(404, 409, 410, 416, 422),
             parameters=[
                 Parameter("format", Literal["markdown", "text", "json"], "As what; Markdown if it is left out."),
                 *_HEADERS,

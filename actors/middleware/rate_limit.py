@@ -14,10 +14,11 @@ from dramatiq import Broker, MessageProxy, Middleware
 from dramatiq.middleware import MiddlewareError, SkipMessage
 
 from actors.doubt import PAID_CALL_S
+from actors.erase import may_be_removed_there
 from actors.pacing import LEAST_PAUSE_S, Held, held, let_go
 from actors.services import Services, log
 from domain.errors import StoreUnavailable
-from domain.job_state import FINAL, AttemptState, JobState, Provenance
+from domain.job_state import AttemptState, JobState, Provenance
 from domain.pace import Route
 from llamaparse.router import Route as Way
 from models import attempts, drifts, jobs
@@ -34,7 +35,7 @@ class Wanted:
     """The call that a message is about to make."""
 
     holder: UUID
-    job_id: UUID
+    job_id: UUID | None
 
 
 class RateLimit(Middleware):
@@ -131,12 +132,15 @@ def wanted_call(services: Services, message: MessageProxy) -> Wanted | None:
 
     A wrong answer does no harm: a slot that is not used returns, and without one `PacedClient` makes no call.
     """
+    if message.actor_name == "erase_document":
+        document_id = UUID(str(message.kwargs["document_id"]))
+        return Wanted(document_id, None) if may_be_removed_there(services, document_id) else None
     job = jobs.find_job(UUID(str(message.kwargs["job_id"])))
     if job is None:
         return None
     attempt = attempts.attempt_under_way(job.job_id)
     if message.actor_name == "ingest_result":
-        asks = _asks(job, attempt, message.kwargs.get("provider_job_id")) or _money_is_open(job)
+        asks = _asks(attempt, message.kwargs.get("provider_job_id")) or _money_is_open(job)
         return Wanted(job.job_id, job.job_id) if asks else None
     if attempt is None or attempt.provenance != Provenance.REAL:
         return None
@@ -152,8 +156,9 @@ def wanted_call(services: Services, message: MessageProxy) -> Wanted | None:
     return Wanted(attempt.attempt_id, job.job_id)
 
 
-def _asks(job: Job, attempt: Attempt | None, said: object) -> bool:
-    if attempt is None or job.state in FINAL or attempt.provenance != Provenance.REAL:
+def _asks(attempt: Attempt | None, said: object) -> bool:
+    # Also of a job that has ended: an attempt that is under way still holds money.
+    if attempt is None or attempt.provenance != Provenance.REAL:
         return False
     return attempt.state != AttemptState.OPEN and (attempt.provider_job_id is not None or said is not None)
 

@@ -1,4 +1,4 @@
-"""``/api/v2/parse``: create, list, get, cancel, and the versions."""
+"""``/api/v2/parse``: create, list, get, cancel, delete, and the versions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from typing_extensions import TypedDict
 from domain.errors import NotFound, OrderConflict, OrderRefused
 from domain.job_state import FINAL, JobState
 from domain.orders import pages_path
-from gateway.amounts import Time
+from gateway.amounts import Id, Time
 from gateway.auth import bearer_of
 from gateway.bodies import parse_json, read_json
 from gateway.dependencies import Dependencies
+from gateway.erasure import Eraser
 from gateway.listing import cursor_of, place_at
 from gateway.llamacloud.asked import PAGES, ids, moment, page_size, text, texts
 from gateway.llamacloud.create import ByFile, ByUrl, Creation
@@ -32,6 +33,7 @@ from gateway.llamacloud.views import (
     expanded,
     job_view,
     parsed_id,
+    project_of,
     told_credits,
 )
 from gateway.openapi.description import FORM, JSON, Operation, Parameter, answer
@@ -196,20 +198,29 @@ class ParseUpload:
             _answer(resp, await self._creation.by_upload(req, upload, order))
 
 
-class ParseJob:
-    """``GET /api/v2/parse/{job_id}``."""
+class DeletedSaid(TypedDict):
+    """A job that is gone."""
 
-    scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+    id: Id
+    project_id: Id
+
+
+class ParseJob:
+    """``GET``, ``DELETE /api/v2/parse/{job_id}``."""
+
+    scopes: Mapping[str, Scope] | None = {"GET": Scope.READ, "DELETE": Scope.SUBMIT}
     operations: Mapping[str, Operation] = {
         "GET": Operation(
             "getParseJob",
             {200: answer(ExpandedJob, **_STATE)},
             fails=(400, 404),
             parameters=[Parameter("expand", list[Expansion], "What is told beside the job.")],
-        )
+        ),
+        "DELETE": Operation("deleteParseJob", {200: answer(DeletedSaid)}, fails=(400, 404)),
     }
 
     def __init__(self, dependencies: Dependencies, links: Links) -> None:
+        self._eraser = Eraser(dependencies)
         self._pool, self._store, self._links = dependencies.pool, dependencies.store, links
         self._host_clock = dependencies.host_clock
 
@@ -228,6 +239,20 @@ class ParseJob:
         job, content = await run_in(self._pool, self._view, parsed_id(job_id), bearer_of(req).tenant, asked, link)
         resp.data, resp.content_type = content, falcon.MEDIA_JSON
         _tell_provenance(resp, job)
+
+    async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: str) -> None:
+        """The job and its result are gone, here and at the provider.
+
+        Raises:
+            NotFound: 404.
+            Problem: 400, it has not ended.
+        """
+        job = await run_in(self._pool, _visible, parsed_id(job_id), bearer_of(req).tenant)
+        if job.state not in FINAL:
+            raise Problem(400, "job_has_not_ended", "Job is not in a terminal state and can't be deleted")
+        await self._eraser.delete(req, job.job_id)
+        said: DeletedSaid = {"id": str(job.job_id), "project_id": project_of(job.tenant)}
+        resp.media = said
 
     def _view(
         self, job_id: UUID | None, tenant: str, asked: Sequence[str], link: Callable[[str, UUID], str]

@@ -63,18 +63,23 @@ def ordered(http: httpx.Client, tier: str = "agentic") -> str:
 def known_values(gateway: Gateway, http: httpx.Client) -> dict[str, list[Any]]:
     """Jobs in several states, files, drifts and a link, by the names that the configuration has for them."""
     limit(GLOBAL_DAY, 8000)
-    waiting, parsing, done, failed = (ordered(http) for _ in range(4))
-    walk(get_job(uuid_of(parsing)), JobState.RESERVED, JobState.SUBMITTING, JobState.PARSING)
-    complete(gateway, done, PAGES)
-    end(get_job(uuid_of(failed)), JobState.RECEIVED, JobState.FAILED, reason="PDF_IS_BROKEN", message="It is broken.")
+    # Some of each, since they are also cancelled and deleted.
+    waiting, parsing, done, failed = ([ordered(http) for _ in range(4)] for _ in range(4))
+    for job_id in parsing:
+        walk(get_job(uuid_of(job_id)), JobState.RESERVED, JobState.SUBMITTING, JobState.PARSING)
+    for job_id in done:
+        complete(gateway, job_id, PAGES)
+    for job_id in failed:
+        end(get_job(uuid_of(job_id)), JobState.RECEIVED, JobState.FAILED, reason="PDF_IS_BROKEN", message="Broken.")
     files = [
         http.post("/api/v1/beta/files", files={"file": ("a.txt", b"A text.")}, data={"purpose": "parse"}).json()["id"]
         for _ in range(5)
     ]
     link = httpx.URL(http.get(f"/api/v1/beta/files/{files[0]}/content").raise_for_status().json()["url"])
     return {
-        "jobs": [waiting, parsing, done, failed],
-        "done": [done],
+        "jobs": [*waiting, *parsing, *failed[:2], done[0]],
+        "done": done[1:],
+        "ended": failed[2:],
         "files": files[1:],
         "drifts": drifted(),
         **{name: [link.params[name]] for name in ("ends", "signature")},
