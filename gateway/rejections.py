@@ -25,7 +25,7 @@ from gateway.parameters import Whole
 from gateway.pool import run_in
 from gateway.requests import correlation_id
 from models.rejections import MOST_KEPT, Rejection, counts, keep, latest
-from models.tables import RejectedWebhook
+from models.service_tables import RejectedWebhook
 from models.tokens import Scope
 
 FLUSH_S: Final = 1.0
