@@ -402,7 +402,6 @@ def hosts(target: Target) -> list[Attack]:
         "x y",
         "x/..",
         "x@y",
-        "x,y",
         "\xff",
         "x:80:90",
         "http://x",
@@ -414,7 +413,7 @@ def hosts(target: Target) -> list[Attack]:
         Attack(
             f"Host {value!r}",
             f"GET {path} HTTP/1.1\r\nHost: {value}\r\nAuthorization: Bearer {target.token}\r\n\r\n".encode("latin-1"),
-            frozenset({400, 404}),
+            frozenset({400}),
         )
         for value in values
     ]

@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[Corpus, int]] = {
     "ids": (hostile_texts.ids, 600),
     "parameters": (hostile_texts.queries, 650),
     "headers": (hostile_texts.headers, 150),
-    "hosts": (hostile_texts.hosts, 13),
+    "hosts": (hostile_texts.hosts, 12),
     "URLs": (hostile_urls.urls, 750),
     "forms": (hostile_forms.forms, 200),
     "lengths that lie": (hostile_forms.lies, 40),
