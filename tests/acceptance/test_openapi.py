@@ -39,6 +39,7 @@ FASTER: Final = 1_000
 KEY: Final = {"LLAMA_CLOUD_API_KEY": "llx-test", "LLAMAPARSE_WEBHOOK_SECRET": SECRET_003}
 NEVER_RIGHT: Final = {"takeEvent003"}
 """Its body must name one of the jobs, which is left to the tests of those webhooks."""
+URLS: Final = ["https://example.org/a.pdf", "https://example.org/b.pdf"]
 PAGES: Final = [ParsedPage(1, text="A note.", markdown="# A note"), ParsedPage(2, text="More.")]
 
 
@@ -80,6 +81,8 @@ def known_values(gateway: Gateway, http: httpx.Client) -> dict[str, list[Any]]:
         "jobs": [*waiting, *parsing, *failed[:2], done[0]],
         "done": done[1:],
         "ended": failed[2:],
+        "unstarted": [ordered(http) for _ in range(4)],
+        "batches": [http.post("/v1/batches", json={"documents": URLS}).raise_for_status().json()["batch_id"]],
         "files": files[1:],
         "drifts": drifted(),
         **{name: [link.params[name]] for name in ("ends", "signature")},
