@@ -11,6 +11,7 @@ from gateway.auth import Authentication, Guarded
 from gateway.batches import BatchCancel, Batches, BatchItem
 from gateway.bodies import Allowance
 from gateway.budget import BudgetResource
+from gateway.deliveries import Deliveries, EndpointEnable, Endpoints, Redelivery
 from gateway.dependencies import Dependencies
 from gateway.documents import DocumentJob, Documents
 from gateway.drifts import DriftExplanation, Drifts
@@ -129,6 +130,10 @@ def routes(dependencies: Dependencies) -> dict[str, Guarded]:
         "/v1/batches": Batches(dependencies),
         "/v1/batches/{batch_id:uuid}": BatchItem(dependencies),
         "/v1/batches/{batch_id:uuid}/cancel": BatchCancel(dependencies),
+        "/v1/deliveries": Deliveries(dependencies),
+        "/v1/deliveries/{delivery_id:uuid}/redeliver": Redelivery(dependencies),
+        "/v1/endpoints": Endpoints(dependencies),
+        "/v1/endpoints/{endpoint_id:uuid}/enable": EndpointEnable(dependencies),
         "/v1/quote": Quotes(dependencies),
         "/v1/redo": Redo(dependencies),
         "/v1/budget": BudgetResource(dependencies),

@@ -156,6 +156,7 @@ class Delivery(Base):
     delivered_at = OptionalUtcField()
     given_up_at = OptionalUtcField()
     batch_id = UUIDField(null=True)
+    retried_at = OptionalUtcField()
 
 
 class Setting(Base):
@@ -322,6 +323,18 @@ class JobWebhook(Base):
     sealed = TextField()
 
 
+class Endpoint(Base):
+    """A receiver of events that has failed since `failing_since`; nothing is posted to it from `disabled_at` on."""
+
+    endpoint_id = UUIDField(primary_key=True)
+    tenant = TextField()
+    url = TextField()
+    failing_since = UtcField()
+    failures = IntegerField()
+    last_error = TextField()
+    disabled_at = OptionalUtcField()
+
+
 class Batch(Base):
     """Documents that were ordered together. `due_at` is set from the end of the last one until that was told."""
 
@@ -370,5 +383,5 @@ TABLES = (
     *(RejectedWebhook, RejectionCount),
     *(UploadFile, MadeCall, JobWebhook),
     *(Erasure, ErasedThing),
-    Batch,
+    *(Batch, Endpoint),
 )

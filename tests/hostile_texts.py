@@ -234,6 +234,7 @@ _ID_ROUTES: Final = (
     ("GET", "/v1/batches/{}"),
     ("POST", "/v1/batches/{}/cancel"),
     ("DELETE", "/api/v2/parse/{}"),
+    *(("POST", path) for path in ("/v1/deliveries/{}/redeliver", "/v1/endpoints/{}/enable")),
     ("POST", "/v1/drifts/{}/explain"),
     ("GET", "/api/v2/parse/{}"),
     ("GET", "/api/v2/parse/{}?expand=markdown"),
