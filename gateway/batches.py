@@ -22,8 +22,9 @@ from gateway.auth import bearer_of
 from gateway.bodies import read_json
 from gateway.dependencies import Dependencies
 from gateway.documents import Ordered
+from gateway.idempotency import KEY, InFlight, derived_id
 from gateway.openapi.description import JSON, Operation, answer
-from gateway.orders import FIELDS, KEY, HttpUrl, JsonOrder, OrderDesk, derived_id, json_fields
+from gateway.orders import FIELDS, HttpUrl, JsonOrder, OrderDesk, json_fields
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.quote import Start, fits_of, starts_at
@@ -110,6 +111,7 @@ class Batches:
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._clock = dependencies.pool, dependencies.clock
         self._desk, self._view = OrderDesk(dependencies.settings), _View(dependencies)
+        self._in_flight = InFlight()
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """202 and the batch, once all of its jobs are committed; none is made if one is refused.
@@ -124,7 +126,8 @@ class Batches:
         if not isinstance(said, dict):
             raise OrderRefused("the body must be a JSON object")
         try:
-            resp.media = await run_in(self._pool, self._order, req, said)
+            with self._in_flight.hold(req):
+                resp.media = await run_in(self._pool, self._order, req, said)
         except OrderConflict as error:
             if not raw_headers(req, b"idempotency-key"):
                 raise

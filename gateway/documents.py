@@ -21,9 +21,10 @@ from gateway.auth import bearer_of
 from gateway.bodies import media_type, read_body
 from gateway.dependencies import Dependencies
 from gateway.erasure import Eraser, ErasureSaid
+from gateway.idempotency import KEY, InFlight
 from gateway.listing import DESCRIBED, cursor_of, limit_of, place_of, wanted_by
 from gateway.openapi.description import FORM, JSON, Operation, answer
-from gateway.orders import KEY, FormOrder, JsonOrder, OrderDesk, form_values, order_fields
+from gateway.orders import FormOrder, JsonOrder, OrderDesk, form_values, order_fields
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.requests import raw_headers
@@ -134,6 +135,7 @@ class Documents:
         self._publisher, self._host_clock = dependencies.publisher, dependencies.host_clock
         self._settings, self._orders = dependencies.settings, OrderDesk(dependencies.settings)
         self._uploads = UploadDesk(self._store, self._pool, dependencies.settings.max_file_bytes)
+        self._in_flight = InFlight()
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Jobs, newest first, a page at a time; `next_cursor` is null on the last one.
@@ -157,11 +159,12 @@ class Documents:
         Raises:
             Problem: 400, 403, 415.
             OrderRefused: 413, 422.
-            OrderConflict: 409; 422 where the id was made from the `Idempotency-Key`.
+            OrderConflict: 409; 422 where the id was made from the `Idempotency-Key`, 409 while that is in flight.
             StoreUnavailable: 503.
         """
         try:
-            accepted = await self._accept(req)
+            with self._in_flight.hold(req):
+                accepted = await self._accept(req)
         except OrderConflict as error:
             if not raw_headers(req, b"idempotency-key"):
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import NoneType
 from typing import Annotated, Any, Final, Literal, get_args
-from uuid import UUID, uuid4, uuid5
+from uuid import uuid4
 
 import falcon.asgi
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -17,23 +17,15 @@ from domain.pricing import check_options
 from domain.settings import Settings
 from gateway.auth import bearer_of
 from gateway.bodies import check_text, parse_json
-from gateway.openapi.description import Parameter
+from gateway.idempotency import derived_id
 from gateway.operations import check_mode
 from gateway.problems import Problem
-from gateway.requests import correlation_id, header_text, raw_headers
+from gateway.requests import correlation_id
 from llamaparse.address_guard import AddressGuard
 from models.tokens import Scope
 
 FIELDS: Final = frozenset(Order.model_fields) - {"source"}
 """What an order may say, by form or JSON; the document itself is the file or `source_url`."""
-MAX_KEY: Final = 255
-_PRINTABLE: Final = "!-~\u00a1-\u00ac\u00ae-\u00ff"
-KEY: Final = Parameter(
-    "Idempotency-Key",
-    Annotated[str, Field(pattern=f"^[{_PRINTABLE}]([ {_PRINTABLE}]{{0,{MAX_KEY - 2}}}[{_PRINTABLE}])?$")],
-    "Makes it harmless to send this again: the same key with the same order is the same job.",
-    "header",
-)
 
 
 HttpUrl = Annotated[UrlText, Field(json_schema_extra={"format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"})]
@@ -127,20 +119,6 @@ class OrderDesk:
         if order.mode is not None:
             check_mode(order.mode, self._settings)
         return order
-
-
-def derived_id(req: falcon.asgi.Request) -> UUID | None:
-    """The `document_id` that stands for the request's `Idempotency-Key`: the same for the same token and key.
-
-    Raises:
-        Problem: 400 for more than one key, or an odd one.
-    """
-    if not raw_headers(req, b"idempotency-key"):
-        return None
-    key = header_text(req, "Idempotency-Key")
-    if key is None or not 0 < len(key) <= MAX_KEY or not key.isprintable():
-        raise Problem(400, "bad_idempotency_key", f"send one Idempotency-Key of 1 to {MAX_KEY} printable characters")
-    return uuid5(bearer_of(req).token_id, key)
 
 
 def form_values(fields: Mapping[str, Sequence[str]]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ Each is a transition, by its number in the history: who reconnects with `Last-Ev
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Final, Literal
 from uuid import UUID
@@ -23,6 +22,7 @@ from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
 from gateway.documents import job_view, step_view
 from gateway.openapi.description import EMPTY, Answer, Operation, Parameter
+from gateway.places import Places
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.requests import header_text
@@ -72,7 +72,9 @@ class JobEvents:
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._settings = dependencies.pool, dependencies.settings
-        self._monotonic, self._open = dependencies.monotonic, Counter[UUID]()
+        self._monotonic = dependencies.monotonic
+        words = "too many follow jobs already: ask now and then instead"
+        self._places = Places(MOST_OPEN, MOST_A_TOKEN, "too_many_streams", words)
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: UUID) -> None:
         """The transitions that there were, and those that come, until the job has ended.
@@ -87,14 +89,12 @@ class JobEvents:
             resp.status = falcon.HTTP_204
             return
         token_id = bearer_of(req).token_id
-        if self._open.total() >= MOST_OPEN or self._open[token_id] >= MOST_A_TOKEN:
-            raise Problem(503, "too_many_streams", "too many follow jobs already: ask now and then instead")
+        self._places.check(token_id)
         resp.set_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         resp.sse = self._follow(job_id, after, token_id)
 
     async def _follow(self, job_id: UUID, after: int, token_id: UUID) -> AsyncIterator[SSEvent | None]:
-        self._open[token_id] += 1
-        try:
+        with self._places.held(token_id):
             begun = spoken = self._monotonic()
             while (now := self._monotonic()) - begun < MOST_S:
                 try:
@@ -111,9 +111,6 @@ class JobEvents:
                     spoken = now
                     yield SSEvent(comment="nothing new")
                 await asyncio.sleep(LOOK_S)
-        finally:
-            self._open[token_id] -= 1
-            self._open += Counter()  # forgets who follows nothing any more
 
 
 def _news(job_id: UUID, after: int) -> tuple[Job, Sequence[History]]:

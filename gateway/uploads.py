@@ -20,9 +20,11 @@ from falcon.media.multipart import MultipartFormHandler, MultipartParseOptions
 
 from domain.errors import OrderRefused
 from domain.orders import safe_filename, size_limit
+from gateway.auth import bearer_of
 from gateway.bodies import check_text, declared_length, media_type
 from gateway.openapi.description import FORM
 from gateway.orders import FIELDS
+from gateway.places import Places
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.requests import header_text
@@ -32,6 +34,9 @@ from models.store import CHUNK, STAGING, Store, Writer
 MAX_PARTS: Final = 64
 MAX_FIELD: Final = 64 * 1024
 """Bytes of one text field."""
+MOST_AT_ONCE: Final = 512
+MOST_A_TOKEN: Final = 256
+"""Uploads of one token that may be under way at once on one route."""
 
 
 @dataclass
@@ -74,6 +79,8 @@ class UploadDesk:
         options = MultipartParseOptions()
         options.max_body_part_count, options.max_body_part_buffer_size = MAX_PARTS, MAX_FIELD
         self._handler = MultipartFormHandler(options)
+        words = "too many uploads are under way: send this one later"
+        self._places = Places(MOST_AT_ONCE, MOST_A_TOKEN, "too_many_uploads", words)
 
     @asynccontextmanager
     async def receive(self, req: falcon.asgi.Request) -> AsyncIterator[Upload]:
@@ -85,6 +92,14 @@ class UploadDesk:
             StoreUnavailable: it can't be stored now.
         """
         self._check_length(req)
+        token_id = bearer_of(req).token_id
+        self._places.check(token_id)
+        with self._places.held(token_id):
+            async with self._received(req) as upload:
+                yield upload
+
+    @asynccontextmanager
+    async def _received(self, req: falcon.asgi.Request) -> AsyncIterator[Upload]:
         draft = _Draft()
         try:
             await self._read_form(await self._form(req), draft)

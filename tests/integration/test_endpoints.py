@@ -23,12 +23,11 @@ from models.tables import Delivery, Endpoint, Job
 from models.tokens import Scope
 from parsegate.sample_documents import SAMPLES, sample_path
 from tests.gateway_harness import RecordingPublisher, running_gateway
-from tests.integration.simulator_fixtures import receiver
 from tests.integration.simulator_kit import Receiver
 from tests.state import KINDS, state_of
 from tests.world import World, world_of
 
-__all__ = ["receiver"]
+pytest_plugins = ["tests.integration.simulator_fixtures"]
 MANY = [503] * 200
 
 
