@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import falcon.asgi
 
+from gateway.audit import Audit
 from gateway.auth import Authentication, Guarded
 from gateway.batches import BatchCancel, Batches, BatchItem
 from gateway.bodies import Allowance
@@ -134,6 +135,7 @@ def routes(dependencies: Dependencies) -> dict[str, Guarded]:
         "/v1/deliveries/{delivery_id:uuid}/redeliver": Redelivery(dependencies),
         "/v1/endpoints": Endpoints(dependencies),
         "/v1/endpoints/{endpoint_id:uuid}/enable": EndpointEnable(dependencies),
+        "/v1/audit": Audit(dependencies),
         "/v1/quote": Quotes(dependencies),
         "/v1/redo": Redo(dependencies),
         "/v1/budget": BudgetResource(dependencies),

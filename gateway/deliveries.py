@@ -122,14 +122,15 @@ class Redelivery:
             NotFound: there is none that the token may see.
             OrderConflict: 409, its body is not kept any more.
         """
-        resp.media = await run_in(self._pool, self._again, delivery_id, _tenant(bearer_of(req)))
+        resp.media = await run_in(self._pool, self._again, delivery_id, bearer_of(req))
         resp.status = falcon.HTTP_202
         now = int(self._host_clock().timestamp() * 1000)
         await self._publisher.nudge(Message("notify", {"delivery_id": str(delivery_id)}, str(uuid4()), now))
 
-    def _again(self, delivery_id: UUID, tenant: str | None) -> DeliverySaid:
+    def _again(self, delivery_id: UUID, bearer: Bearer) -> DeliverySaid:
+        tenant = _tenant(bearer)
         get_delivery(delivery_id, tenant)
-        if not send_again(delivery_id, self._clock()):
+        if not send_again(delivery_id, who=bearer.name, now=self._clock()):
             raise OrderConflict("the event's body is not kept any more: its document was deleted", reason="body_gone")
         return _view(get_delivery(delivery_id, tenant))
 
@@ -166,7 +167,7 @@ class EndpointEnable:
     }
 
     def __init__(self, dependencies: Dependencies) -> None:
-        self._pool = dependencies.pool
+        self._pool, self._clock = dependencies.pool, dependencies.clock
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, endpoint_id: UUID) -> None:
         """Post to a receiver again; answers what was held against it.
@@ -174,8 +175,10 @@ class EndpointEnable:
         Raises:
             NotFound: none fails that the token may see.
         """
-        found = await run_in(self._pool, enable, endpoint_id, _tenant(bearer_of(req)))
-        resp.media = _endpoint_view(found)
+        resp.media = await run_in(self._pool, self._enable, endpoint_id, bearer_of(req))
+
+    def _enable(self, endpoint_id: UUID, bearer: Bearer) -> EndpointSaid:
+        return _endpoint_view(enable(endpoint_id, _tenant(bearer), who=bearer.name, now=self._clock()))
 
 
 def _tenant(bearer: Bearer) -> str | None:

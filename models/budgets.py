@@ -13,8 +13,10 @@ from zoneinfo import ZoneInfo
 from peewee import Select, Value, fn
 
 from domain.budgets import GLOBAL_DAY, BudgetKey, Scope, Window, parse_budget_key, window_at
+from domain.clock import format_utc
 from domain.errors import NotFound, OrderRefused
-from domain.money import ZERO, Millicredits, from_usd
+from domain.money import ZERO, Millicredits, from_usd, to_credits
+from models.changes import What, record_change
 from models.database import reading, transaction
 from models.ledger import open_window, post_alone
 from models.tables import Attempt, Budget, BudgetWindow, Document, Job, LedgerEntry
@@ -94,13 +96,21 @@ def set_budget(
         if not _is_set(key):
             # What its documents hold is counted while nobody holds or closes anything.
             post_alone()
-        if _is_set(key):
+        earlier = Budget.get_or_none(Budget.budget == str(key))
+        was = None if earlier is None else _limit_words(earlier.amount, earlier.usd)
+        record_change(What.BUDGET_LIMIT, str(key), who=who, now=now, before=was, after=_limit_words(amount, said))
+        if earlier is not None:
             Budget.update(usd=said).where(Budget.budget == str(key)).execute()
             _change(key, window, now, who, amount=amount)
             return
         Budget.insert(budget=str(key), amount=amount, usd=said, changed_at=now, changed_by=who).execute()
         open_window(str(key), window.name)
         _take_over(key, window, now)
+
+
+def _limit_words(amount: int | None, usd: str | None) -> dict[str, Any]:
+    """A limit for the audit log."""
+    return {"credits": None if amount is None else float(to_credits(amount)), "usd": usd}
 
 
 def reprice(usd_per_credit: Decimal, *, now: datetime, zone: ZoneInfo) -> bool:
@@ -143,9 +153,12 @@ def grant_extra(
     """
     if until <= now:
         raise OrderRefused(f"the increase ends at {until:%Y-%m-%d %H:%M} UTC, which has passed")
-    if Budget.get_or_none(Budget.budget == str(key)) is None:
-        raise NotFound(f"{key.words} is not set")
-    _change(key, window_at(key.period, now, zone), now, who, extra=extra, extra_until=until)
+    with transaction():
+        if Budget.get_or_none(Budget.budget == str(key)) is None:
+            raise NotFound(f"{key.words} is not set")
+        after = {"credits": float(to_credits(extra)), "until": format_utc(until)}
+        record_change(What.BUDGET_INCREASE, str(key), who=who, now=now, after=after)
+        _change(key, window_at(key.period, now, zone), now, who, extra=extra, extra_until=until)
 
 
 def balances(now: datetime, zone: ZoneInfo) -> Sequence[Balance]:

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from domain.clock import format_utc, parse_utc
 from domain.settings import Mode
+from models.changes import What, record_change
 from models.database import reading, transaction
 from models.tables import Setting
 
@@ -35,7 +36,10 @@ class ModeNow:
 
 def set_mode(mode: Mode, configured: Mode, *, who: str, now: datetime) -> None:
     """Switch the mode. It holds until the configured mode itself is changed."""
-    _put("mode", {"mode": mode.value, "over": configured.value}, who, now)
+    with transaction():
+        before = read_mode(configured).mode.value
+        _put("mode", {"mode": mode.value, "over": configured.value}, who, now)
+        record_change(What.MODE, "mode", who=who, now=now, before=before, after=mode.value)
 
 
 def read_mode(configured: Mode, source: str = "setting") -> ModeNow:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from domain.errors import NotFound
+from models.changes import What, record_change
 from models.database import reading, transaction
 from models.tables import Batch, Delivery, Job
 
@@ -126,7 +127,7 @@ def get_delivery(delivery_id: UUID, tenant: str | None) -> Delivery:
         return found
 
 
-def send_again(delivery_id: UUID, now: datetime) -> bool:
+def send_again(delivery_id: UUID, *, who: str, now: datetime) -> bool:
     """Make a delivery due once more, whatever became of it: the same event, with the same id.
 
     Returns:
@@ -138,6 +139,8 @@ def send_again(delivery_id: UUID, now: datetime) -> bool:
             .where(Delivery.delivery_id == delivery_id, Delivery.body != "")
             .execute()
         )
+        if again:
+            record_change(What.DELIVERY_AGAIN, str(delivery_id), who=who, now=now)
     return bool(again)
 
 

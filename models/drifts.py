@@ -10,6 +10,7 @@ from uuid import UUID
 from domain.errors import NotFound
 from domain.money import Millicredits
 from domain.settlement import DriftKind
+from models.changes import What, record_change
 from models.database import reading, transaction
 from models.tables import Attempt, Drift, Job
 
@@ -100,3 +101,5 @@ def explain(drift: Drift, explanation: str, *, now: datetime, by: str | None = N
         Drift.update(explained_at=now, explanation=explanation, explained_by=by, due_at=None).where(
             Drift.drift_id == drift.drift_id
         ).execute()
+        if by is not None:
+            record_change(What.DRIFT_EXPLAINED, str(drift.drift_id), who=by, now=now, after=explanation)

@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from domain.errors import NotFound
+from models.changes import What, record_change
 from models.database import is_postgres, reading, transaction
 from models.tables import Endpoint
 
@@ -72,11 +73,12 @@ def list_endpoints(tenant: str | None, limit: int) -> Sequence[Endpoint]:
         return list(query.order_by(Endpoint.disabled_at.is_null(), Endpoint.failing_since).limit(limit))
 
 
-def enable(wanted: UUID, tenant: str | None) -> Endpoint:
+def enable(wanted: UUID, tenant: str | None, *, who: str, now: datetime) -> Endpoint:
     """Post to a receiver again; answers what was held against it.
 
     Args:
         tenant: whose it must be; None is anybody's.
+        who: by whose word, for the audit log.
 
     Raises:
         NotFound: there is none of this id that fails.
@@ -86,4 +88,5 @@ def enable(wanted: UUID, tenant: str | None) -> Endpoint:
         if found is None or tenant not in (None, found.tenant):
             raise NotFound(f"no receiver {wanted} fails")
         Endpoint.delete().where(Endpoint.endpoint_id == wanted).execute()
+        record_change(What.ENDPOINT_ENABLED, found.url, who=who, now=now)
         return found

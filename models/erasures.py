@@ -18,6 +18,7 @@ from peewee import fn
 from domain.job_state import FINAL
 from domain.orders import pages_path, parsed_path
 from models.cancel import cancel_job
+from models.changes import What, record_change
 from models.database import reading, transaction
 from models.jobs import lock_document
 from models.store import Store
@@ -96,6 +97,7 @@ def open_aged_erasure(document_id: UUID, until: datetime, *, why: str, now: date
 
 def _delete(document_id: UUID, *, who: str, why: str, now: datetime) -> None:
     _blank(document_id, now)
+    record_change(What.DOCUMENT_DELETED, str(document_id), who=who, now=now, after=why)
     Erasure.create(document=document_id, asked_at=now, asked_by=who, why=why, due_at=now)
 
 

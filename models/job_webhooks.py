@@ -11,7 +11,8 @@ from uuid import UUID, uuid4, uuid5
 
 from domain.errors import NotFound
 from domain.job_state import JobState
-from models.database import reading
+from domain.sealing import seal, unseal
+from models.database import reading, transaction
 from models.deliveries import add_deliveries
 from models.tables import Job, JobWebhook, Result
 
@@ -120,3 +121,20 @@ def url_of(target: str) -> str:
     with reading():
         found: JobWebhook | None = JobWebhook.get_or_none(JobWebhook.webhook_id == UUID(target.removeprefix(TARGET)))
     return "" if found is None else found.url
+
+
+def reseal(secret_keys: Sequence[bytes]) -> int:
+    """Seal anew, with the newest key, what callers have given for webhooks; answers how many there were.
+
+    Args:
+        secret_keys: every one in force, newest first.
+
+    Raises:
+        BadSetting: one can't be opened with any of them.
+    """
+    with transaction():
+        found = list(JobWebhook.select())
+        for webhook in found:
+            sealed = seal(secret_keys, unseal(secret_keys, webhook.sealed))
+            JobWebhook.update(sealed=sealed).where(JobWebhook.webhook_id == webhook.webhook_id).execute()
+    return len(found)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from domain.errors import OrderRefused
 from domain.pace import Limits, Route
 from domain.settings import Rate, parse_rates
+from models.changes import What, record_change
 from models.service_tables import Pace
 
 NAMES: Final[Mapping[str, str]] = {
@@ -91,6 +92,9 @@ def change(said: Mapping[str, object], who: str) -> Callable[[Mapping[str, Pace]
 
     def apply(rows: Mapping[str, Pace], now: datetime) -> None:
         for name, override in checked:
+            row = rows.get(NAMES[name])
+            before = None if row is None else row.override
+            record_change(What.PACE_LIMIT, name, who=who, now=now, before=before, after=override)
             forgotten: dict[str, Any] = dict.fromkeys(("ceiling", "cut_at", "proven", "window_s", "hold_until"))
             Pace.update(override=override, changed_at=now, changed_by=who, **forgotten).where(
                 Pace.name == NAMES[name]

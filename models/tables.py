@@ -323,6 +323,18 @@ class JobWebhook(Base):
     sealed = TextField()
 
 
+class Change(Base):
+    """An entry of the audit log (`models.changes`)."""
+
+    change_id = BigAutoField()
+    at = UtcField()
+    who = TextField()
+    what = TextField()
+    subject = TextField()
+    before = JSONField(null=True)
+    after = JSONField(null=True)
+
+
 class Endpoint(Base):
     """A receiver of events that has failed since `failing_since`; nothing is posted to it from `disabled_at` on."""
 
@@ -383,5 +395,5 @@ TABLES = (
     *(RejectedWebhook, RejectionCount),
     *(UploadFile, MadeCall, JobWebhook),
     *(Erasure, ErasedThing),
-    *(Batch, Endpoint),
+    *(Batch, Endpoint, Change),
 )

@@ -13,8 +13,10 @@ from uuid import UUID, uuid4
 
 from peewee import IntegrityError
 
+from domain.clock import format_utc
 from domain.errors import NotFound, OrderRefused
 from domain.orders import DEFAULT_TENANT
+from models.changes import OPERATOR, What, record_change
 from models.database import reading, transaction
 from models.tables import Token
 
@@ -53,12 +55,19 @@ class Bearer:
 
 
 def create_token(
-    name: str, scope: Scope, *, now: datetime, tenant: str = DEFAULT_TENANT, expires_at: datetime | None = None
+    name: str,
+    scope: Scope,
+    *,
+    now: datetime,
+    tenant: str = DEFAULT_TENANT,
+    expires_at: datetime | None = None,
+    who: str = OPERATOR,
 ) -> str:
     """Make a token and answer it, the only time it is seen.
 
     Args:
         expires_at: it is refused from then on; None is never.
+        who: by whose word, for the audit log.
 
     Raises:
         OrderRefused: there is one of that name, or it would have expired already.
@@ -77,6 +86,9 @@ def create_token(
                 created_at=now,
                 expires_at=expires_at,
             )
+            ends = None if expires_at is None else format_utc(expires_at)
+            said = {"scope": scope.value, "tenant": tenant, "expires_at": ends}
+            record_change(What.TOKEN_CREATED, name, who=who, now=now, after=said)
     except IntegrityError:
         raise OrderRefused(f"there is a token named {name!r} already: revoke it or use another name") from None
     return token
@@ -100,7 +112,7 @@ def list_tokens() -> Sequence[Token]:
         return list(Token.select().order_by(Token.created_at))
 
 
-def revoke_token(name: str, now: datetime) -> None:
+def revoke_token(name: str, now: datetime, *, who: str = OPERATOR) -> None:
     """Refuse a token from now on.
 
     Raises:
@@ -108,8 +120,9 @@ def revoke_token(name: str, now: datetime) -> None:
     """
     with transaction():
         revoked = Token.update(revoked_at=now).where(Token.name == name, Token.revoked_at.is_null()).execute()
-    if not revoked:
-        raise NotFound(f"there is no token named {name!r} in force")
+        if not revoked:
+            raise NotFound(f"there is no token named {name!r} in force")
+        record_change(What.TOKEN_REVOKED, name, who=who, now=now)
 
 
 def _digest(token: str) -> str:

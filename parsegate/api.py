@@ -139,6 +139,10 @@ class Api:
         """What was removed of a job's document that was deleted."""
         return self._json("GET", f"/v1/documents/{job_id}/erasure")
 
+    def changes(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        """Who changed what."""
+        return self._json("GET", "/v1/audit", params=dict(asked))
+
     def deliveries(self, asked: Mapping[str, str]) -> dict[str, Any]:
         """Events for receivers, and what became of them."""
         return self._json("GET", "/v1/deliveries", params=dict(asked))

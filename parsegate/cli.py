@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "mode": Lazy("parsegate.commands.client", "mode", "Show or switch who parses: real, mock, hybrid."),
     "webhooks": Lazy("parsegate.commands.webhooks", "webhooks", "Look at webhooks that were not let in."),
     "token": Lazy("parsegate.commands.operate", "token", "Make, list and revoke bearer tokens."),
+    "audit": Lazy("parsegate.commands.audit", "audit", "Show who changed what: budgets, mode, limits, tokens."),
     "secrets": Lazy("parsegate.commands.secrets", "secrets", "Show secrets, and rotate the key behind them."),
     "db": Lazy("parsegate.commands.operate", "db", "Bring the database's schema up to date."),
     "doctor": Lazy("parsegate.commands.doctor", "doctor", "Check settings and dependencies."),

@@ -13,12 +13,17 @@ import click
 
 from actors.boot import database_url
 from domain.errors import BadSetting, OrderRefused, ParsegateError
+from domain.job_state import AttemptState
 from domain.orders import DEFAULT_TENANT
 from domain.settings import Settings, read_settings
 from domain.signatures import callback_secret, event_public_key, job_secret
-from models.database import close_connection, open_database
+from models.attempts import find_attempts
+from models.changes import OPERATOR, What, record_change
+from models.database import close_connection, open_database, server_now
+from models.job_webhooks import reseal
 from models.jobs import find_job
 from models.migrations import check_schema
+from models.tables import Attempt
 from parsegate.commands.parameters import NAME
 from parsegate.data_folder import SECRET_KEY_FILE, check_database_file, read_secret_keys, write_private
 
@@ -101,6 +106,7 @@ def rotate(finish: bool) -> None:
         raise OrderRefused("only one secret key is in force: there is nothing to finish")
     if not finish and len(known) >= MOST_KEYS:
         raise OrderRefused(f"{len(known)} secret keys are in force: 'parsegate secrets rotate --finish' first")
+    _note_rotation(settings, known, finish)
     value = known[0] if finish else ",".join([token_hex(32), *known])
     if settings.secret_key:
         click.echo(value)
@@ -114,6 +120,26 @@ def rotate(finish: bool) -> None:
         steps = STEPS_TO_FINISH if finish else STEPS_FOR_ONE + STEPS_FOR_ALL
     for number, step in enumerate(steps, 1):
         click.echo(f"{number}. {step}", err=True)
+
+
+def _note_rotation(settings: Settings, known: Sequence[str], finish: bool) -> None:
+    """Put it on record; at the end also seal anew, with the key that stays, what callers have given."""
+    try:
+        check_database_file(database_url(settings))
+        open_database(database_url(settings))
+        check_schema()
+        renewed = reseal([bytes.fromhex(key) for key in known]) if finish else 0
+        left = len(find_attempts(Attempt.state == AttemptState.SENT)) if finish else 0
+        said = {"finished": finish, "keys": 1 if finish else len(known) + 1}
+        record_change(What.KEY_ROTATED, "secret key", who=OPERATOR, now=server_now(), after=said)
+        close_connection()
+    except ParsegateError as error:
+        click.echo(f"parsegate: this is not on record, and nothing was sealed anew: {error}", err=True)
+        return
+    if renewed:
+        click.echo(f"{renewed:,} secrets of webhooks are sealed with the key that stays", err=True)
+    if left:
+        click.echo(f"{left:,} jobs are at the provider: if their events are refused, they are polled for", err=True)
 
 
 def _why_unknown(settings: Settings, job_id: UUID) -> str | None:

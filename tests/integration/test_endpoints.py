@@ -132,7 +132,7 @@ def test_a_person_has_an_event_sent_again_and_a_success_enables_the_receiver(wor
     assert seen_again(delivery).given_up_at is not None
     first = receiver.received[0]
     receiver.statuses.clear()
-    assert deliveries.send_again(delivery.delivery_id, world.now())
+    assert deliveries.send_again(delivery.delivery_id, who="me", now=world.now())
     pass_hours(world, 1)
     last = receiver.received[-1]
     assert (last.headers["webhook-id"], last.body) == (first.headers["webhook-id"], first.body)
@@ -145,7 +145,7 @@ def test_an_event_that_is_sent_again_to_a_disabled_receiver_gets_one_try(world: 
     delivery = told(world, receiver)
     pass_hours(world, 84)
     posted = len(receiver.received)
-    deliveries.send_again(delivery.delivery_id, world.now())
+    deliveries.send_again(delivery.delivery_id, who="me", now=world.now())
     pass_hours(world, 30)
     assert len(receiver.received) == posted + 1
     assert seen_again(delivery).given_up_at is not None
@@ -158,8 +158,8 @@ def test_who_is_enabled_is_posted_to_again(world: World, receiver: Receiver) -> 
     row = row_of(receiver)
     assert row is not None
     with pytest.raises(NotFound):
-        endpoints.enable(row.endpoint_id, "u")
-    assert endpoints.enable(row.endpoint_id, "t").url == receiver.url
+        endpoints.enable(row.endpoint_id, "u", who="me", now=world.now())
+    assert endpoints.enable(row.endpoint_id, "t", who="me", now=world.now()).url == receiver.url
     receiver.statuses.clear()
     later = told(world, receiver)
     pass_hours(world, 1)
