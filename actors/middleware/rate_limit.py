@@ -17,7 +17,7 @@ from actors.doubt import PAID_CALL_S
 from actors.pacing import LEAST_PAUSE_S, Held, held, let_go
 from actors.services import Services, log
 from domain.errors import StoreUnavailable
-from domain.job_state import FINAL, AttemptState, JobState, Provenance
+from domain.job_state import AttemptState, JobState, Provenance
 from domain.pace import Route
 from llamaparse.router import Route as Way
 from models import attempts, drifts, jobs
@@ -136,7 +136,7 @@ def wanted_call(services: Services, message: MessageProxy) -> Wanted | None:
         return None
     attempt = attempts.attempt_under_way(job.job_id)
     if message.actor_name == "ingest_result":
-        asks = _asks(job, attempt, message.kwargs.get("provider_job_id")) or _money_is_open(job)
+        asks = _asks(attempt, message.kwargs.get("provider_job_id")) or _money_is_open(job)
         return Wanted(job.job_id, job.job_id) if asks else None
     if attempt is None or attempt.provenance != Provenance.REAL:
         return None
@@ -152,8 +152,9 @@ def wanted_call(services: Services, message: MessageProxy) -> Wanted | None:
     return Wanted(attempt.attempt_id, job.job_id)
 
 
-def _asks(job: Job, attempt: Attempt | None, said: object) -> bool:
-    if attempt is None or job.state in FINAL or attempt.provenance != Provenance.REAL:
+def _asks(attempt: Attempt | None, said: object) -> bool:
+    # Also of a job that has ended, while the provider still works at it: it is to be stopped, and its money is held.
+    if attempt is None or attempt.provenance != Provenance.REAL:
         return False
     return attempt.state != AttemptState.OPEN and (attempt.provider_job_id is not None or said is not None)
 
