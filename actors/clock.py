@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Final
 
+from actors.batches import finish_batches
+from actors.retention import apply_retention
 from actors.services import LEASE, Services, log
 from actors.thresholds import tell_thresholds
 from domain.errors import StoreUnavailable
@@ -23,6 +25,9 @@ IDLE_S: Final = 0.5
 AHEAD: Final = timedelta(milliseconds=150)
 """Whose slot comes so soon is nudged already: a nudge takes a moment, and the slot is waited for in the worker."""
 LEAST_PAUSE_S: Final = 0.01
+AGE_S: Final = 60.0
+"""Seconds between two looks for what is kept no longer."""
+_EVER: Final = datetime.min.replace(tzinfo=UTC)
 
 _NUDGES: Final[Mapping[str, str]] = {
     JobState.DEFERRED: "check_budget",
@@ -55,6 +60,9 @@ def sweep(services: Services, limit: int = BATCH, *, ahead: timedelta = timedelt
         services.nudge("ingest_result", job_id=job_id)
     for delivery_id in due.deliveries:
         services.nudge("notify", delivery_id=delivery_id)
+    for document_id in due.erasures:
+        services.nudge("erase_document", document_id=document_id)
+    finish_batches(services)
     if waiting and claim_waiting_nudge(now, LEASE):
         services.nudge("check_waiting")
     return len(due)
@@ -73,7 +81,7 @@ def reprice_budgets(services: Services) -> None:
 
 def run_clock(services: Services, stop: Event, on_trouble: Callable[[str], None] | None = None) -> None:
     """Sweep until `stop` is set; a database that is away is waited for."""
-    trouble, tidy_at = 0, datetime.min.replace(tzinfo=UTC)
+    trouble, tidy_at, age_at = 0, _EVER, _EVER
     while not stop.is_set():
         try:
             is_time = services.clock() >= tidy_at
@@ -84,6 +92,9 @@ def run_clock(services: Services, stop: Event, on_trouble: Callable[[str], None]
                 tell_thresholds(services)
                 forget_calls(services.clock())
                 tidy_at = services.after(IDLE_S)
+            if services.clock() >= age_at:
+                apply_retention(services)
+                age_at = services.after(AGE_S)
             pause_s = 0.0 if found else _idle_s(services)
         except StoreUnavailable as error:
             trouble += 1

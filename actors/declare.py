@@ -10,6 +10,7 @@ from dramatiq import Broker
 
 from actors.budget_check import check_budget, check_waiting
 from actors.doubt import search_in_doubt
+from actors.erase import erase_document
 from actors.ingest_003 import ingest_003
 from actors.notify import notify
 from actors.parse import start_parse, upload_file
@@ -17,7 +18,7 @@ from actors.result_ingest import ingest_result
 from actors.services import Services
 from actors.submit import fetch_source, submit_document
 from domain.errors import ParsegateError
-from domain.messages import ACTORS, DeliveryMessage, Event003Message, EventMessage, JobMessage
+from domain.messages import ACTORS, DeliveryMessage, DocumentMessage, Event003Message, EventMessage, JobMessage
 from domain.orders import Order
 
 _JobStep = Callable[[Services, Any], None]
@@ -42,6 +43,7 @@ PRIORITIES: Final[dict[str, int]] = {
     "check_waiting": 45,
     "fetch_source": 50,
     "submit_document": 50,
+    "erase_document": 60,
 }
 """What a busy worker takes first (lower goes first): a slot that has come is used before new orders are taken in."""
 RATE_LIMITS: Final[dict[str, str]] = {
@@ -49,6 +51,7 @@ RATE_LIMITS: Final[dict[str, str]] = {
     "start_parse": "create",
     "search_in_doubt": "read",
     "ingest_result": "read",
+    "erase_document": "read",
 }
 """The routes of the provider that actors call (`actors.middleware.rate_limit`)."""
 
@@ -72,12 +75,16 @@ def declare_actors(broker: Broker, services: Callable[[], Services]) -> None:
     def tell(**kwargs: Any) -> None:
         notify(services(), DeliveryMessage.model_validate(kwargs).delivery_id)
 
+    def erase(**kwargs: Any) -> None:
+        erase_document(services(), DocumentMessage.model_validate(kwargs).document_id)
+
     shells: dict[str, Callable[..., None]] = {
         "submit_document": submit,
         "check_waiting": lambda: check_waiting(services()),
         "ingest_result": ingest,
         "ingest_003": ingest_old,
         "notify": tell,
+        "erase_document": erase,
     }
     for name, step in _JOB_STEPS.items():
         shells[name] = _shell(services, step)

@@ -18,7 +18,7 @@ from actors.services import log
 from domain.errors import CredentialRefused, ParsegateError, ProviderBusy, StoreUnavailable, Transient
 from domain.pace import Outcome, Route
 from llamaparse.client import LlamaParseClient
-from llamaparse.schemas import Created, File, JobPage, ParseRequest, ParseResult
+from llamaparse.schemas import Created, Deleted, File, JobPage, ParseRequest, ParseResult
 from models.pace import Pacer, Taken
 
 FURTHER_WAIT_S: Final = 5.0
@@ -92,6 +92,16 @@ class PacedClient(LlamaParseClient):
         """See `LlamaParseClient.get_file`."""
         with _call(Route.READ, self):
             return super().get_file(file_id)
+
+    def delete_job(self, job_id: str) -> Deleted:
+        """See `LlamaParseClient.delete_job`."""
+        with _call(Route.READ, self):
+            return super().delete_job(job_id)
+
+    def delete_file(self, file_id: str) -> None:
+        """See `LlamaParseClient.delete_file`."""
+        with _call(Route.READ, self):
+            super().delete_file(file_id)
 
     def list_jobs(self, **said: Any) -> JobPage:
         """See `LlamaParseClient.list_jobs`."""

@@ -93,9 +93,9 @@ def _fetch(services: Services, job: Job) -> bool:
 
 
 def _keep(services: Services, job: Job, staged: str, content: Content) -> None:
-    """Put fetched bytes in their place, unless another message has done so meanwhile: the first ones stay."""
+    """Put fetched bytes in their place, unless another message has done so meanwhile, or the document was deleted."""
     with jobs.owning(job.job_id) as owned:
-        is_first = owned.document.raw_sha256 is None
+        is_first = owned.document.raw_sha256 is None and owned.document.deleted_at is None
         if is_first:
             services.store.move(staged, owned.document.raw_path)
             jobs.record_content(owned, content, due_at=services.clock() + LEASE)

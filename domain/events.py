@@ -23,15 +23,16 @@ class EventType(StrEnum):
     DRIFT = "billing.drift"
     DEGRADED = "service.degraded"
     RECOVERED = "service.recovered"
+    BATCH_COMPLETED = "batch.completed"
 
 
 def cloud_event(
     event_type: EventType, subject: UUID | str, data: Mapping[str, Any], *, instance: str, now: datetime
 ) -> dict[str, Any]:
-    """One event. About a job its id stays the same however often it is made.
+    """One event. About a job or a batch its id stays the same however often it is made.
 
     Args:
-        subject: a job's id, or the budget or endpoint that it is about.
+        subject: a job's or batch's id, or the budget or endpoint that it is about.
         data: JSON values.
         instance: this installation's id.
     """

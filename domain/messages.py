@@ -88,6 +88,14 @@ class DeliveryMessage(BaseModel):
     delivery_id: UUID
 
 
+class DocumentMessage(BaseModel):
+    """A nudge: look at this document."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    document_id: UUID
+
+
 @dataclass(frozen=True)
 class ActorSpec:
     """Which queue an actor listens on and what its messages carry."""
@@ -106,6 +114,7 @@ ACTORS: Final[Mapping[str, ActorSpec]] = {
     "search_in_doubt": ActorSpec("parse", JobMessage),
     "ingest_result": ActorSpec("result-ingest", EventMessage),
     "ingest_003": ActorSpec("result-ingest", Event003Message),
+    "erase_document": ActorSpec("result-ingest", DocumentMessage),
     "notify": ActorSpec("notify", DeliveryMessage),
 }
 QUEUES: Final = ("submit", "budget-check", "parse", "result-ingest", "notify")

@@ -13,6 +13,7 @@ from gateway.budget import BudgetResource
 from gateway.dependencies import Dependencies
 from gateway.documents import DocumentJob, Documents
 from gateway.drifts import DriftExplanation, Drifts
+from gateway.erasure import JobErasure
 from gateway.job_changes import JobCancel, JobRetry
 from gateway.limits import LimitsResource
 from gateway.llamacloud.create import Creation
@@ -118,6 +119,7 @@ def routes(dependencies: Dependencies) -> dict[str, Guarded]:
         "/v1/webhooks/rejected": RejectedWebhooks(dependencies),
         "/v1/documents": Documents(dependencies),
         "/v1/documents/{job_id:uuid}": DocumentJob(dependencies),
+        "/v1/documents/{job_id:uuid}/erasure": JobErasure(dependencies),
         "/v1/documents/{job_id:uuid}/result": Result(dependencies),
         "/v1/documents/{job_id:uuid}/events": JobEvents(dependencies),
         "/v1/documents/{job_id:uuid}/cancel": JobCancel(dependencies),

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import falcon.asgi
 
-from domain.errors import NotFound, OrderConflict
+from domain.errors import OrderConflict
 from domain.job_state import STATUS_003, JobState
 from domain.messages import Message
 from domain.orders import Order, raw_path
@@ -19,14 +19,16 @@ from gateway.amounts import credits_number, time_text, usd_number
 from gateway.auth import bearer_of
 from gateway.bodies import media_type, read_body
 from gateway.dependencies import Dependencies
+from gateway.erasure import Eraser
 from gateway.listing import cursor_of, limit_of, place_of, wanted_by
 from gateway.orders import OrderDesk, form_values, order_fields
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.requests import raw_headers
 from gateway.uploads import Upload, UploadDesk
+from gateway.visibility import visible_job
 from models.database import transaction
-from models.jobs import Accepted, accept_order, find_job, history
+from models.jobs import Accepted, accept_order, history
 from models.listing import list_jobs
 from models.standing import queue_place_of
 from models.store import Store
@@ -113,11 +115,12 @@ class Documents:
 
 
 class DocumentJob:
-    """``GET /v1/documents/{job_id}``."""
+    """``GET``, ``DELETE /v1/documents/{job_id}``."""
 
-    scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+    scopes: Mapping[str, Scope] | None = {"GET": Scope.READ, "DELETE": Scope.SUBMIT}
 
     def __init__(self, dependencies: Dependencies) -> None:
+        self._eraser = Eraser(dependencies)
         self._pool, self._settings, self._clock = dependencies.pool, dependencies.settings, dependencies.clock
         self._limits = limits_of(dependencies.settings)
 
@@ -126,8 +129,18 @@ class DocumentJob:
 
         Raises:
             NotFound: there is none that the token may see.
+            Problem: 410, it was deleted.
         """
         resp.media = await run_in(self._pool, self._view, job_id, bearer_of(req))
+
+    async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: UUID) -> None:
+        """The job's document is deleted, with all of its jobs; what has not ended is cancelled. Answers the record.
+
+        Raises:
+            NotFound: there is none that the token may see.
+            StoreUnavailable: 503; what is left is removed later all the same.
+        """
+        resp.media = await self._eraser.delete(req, job_id)
 
     def _view(self, job_id: UUID, bearer: Bearer) -> dict[str, Any]:
         # The history is read last, so that it is never behind the state.
@@ -171,18 +184,6 @@ def place(
         if accepted.created:
             store.move(upload.path, raw_path(order.user_id, order.document_id, order.display_name))
     return accepted
-
-
-def visible_job(job_id: UUID, bearer: Bearer) -> Job:
-    """A job with its document, if it is of the token's tenant; an admin sees all.
-
-    Raises:
-        NotFound: the same words whether there is none or it is another tenant's.
-    """
-    job = find_job(job_id)
-    if job is None or not (job.tenant == bearer.tenant or bearer.may(Scope.ADMIN)):
-        raise NotFound(f"there is no job {job_id}")
-    return job
 
 
 def job_view(job: Job, settings: Settings) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import falcon.asgi
 
 from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
-from gateway.documents import FIRST_LOOK, job_view, nudge, visible_job
+from gateway.documents import FIRST_LOOK, job_view, nudge
 from gateway.pool import run_in
+from gateway.visibility import visible_job
 from models.cancel import cancel_job
 from models.control import instance_id
 from models.redo import open_retry

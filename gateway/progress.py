@@ -19,10 +19,11 @@ from domain.errors import StoreUnavailable
 from domain.job_state import FINAL
 from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
-from gateway.documents import job_view, step_view, visible_job
+from gateway.documents import job_view, step_view
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.requests import header_text
+from gateway.visibility import visible_job
 from models.jobs import get_job, history
 from models.tables import History, Job
 from models.tokens import Scope

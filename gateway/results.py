@@ -15,11 +15,11 @@ from domain.orders import pages_path
 from domain.results import decode_pages
 from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
-from gateway.documents import visible_job
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.ranges import asked_range
 from gateway.requests import header_text
+from gateway.visibility import visible_job
 from models.redo import with_result
 from models.store import Store
 from models.tables import Job

@@ -127,6 +127,16 @@ def set_attempt(attempt: Attempt, **changes: Any) -> None:
         ).execute()
 
 
+def record_upload(attempt: Attempt, **said: Any) -> bool:
+    """Put on record that an attempt's file is at the provider; False if the attempt was closed meanwhile.
+
+    Also then, so that the file can be removed there some day.
+    """
+    with transaction():
+        Attempt.update(**said).where(Attempt.attempt_id == attempt.attempt_id).execute()
+        return bool(get_attempt(attempt.attempt_id).settled_at is None)
+
+
 def settle(attempt: Attempt, billed: Millicredits, *, now: datetime, why: str, assumed: bool = False) -> bool:
     """Record what an attempt cost, once: it is added to its job's cost, and what it held is closed.
 

@@ -8,21 +8,28 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from models.database import reading, transaction
-from models.tables import Delivery, Job
+from models.tables import Batch, Delivery, Job
 
 EVENTS: Final = "events"
 """The target that stands for the events exchange."""
 
 
 def add_deliveries(
-    job_id: UUID | None, event_type: str, bodies: dict[str, str], now: datetime, *, due_at: datetime | None = None
+    job_id: UUID | None,
+    event_type: str,
+    bodies: dict[str, str],
+    now: datetime,
+    *,
+    due_at: datetime | None = None,
+    batch_id: UUID | None = None,
 ) -> Sequence[UUID]:
     """Make an event due for each target, once. Call it in the transaction that makes the event true.
 
     Args:
-        job_id: None for an event that is about no document; then whoever makes it sees to it that it is made once.
+        job_id: None for an event about no single document; then whoever makes it sees to it that it is made once.
         bodies: target to CloudEvents JSON.
         due_at: when the clock sees to it; later than `now` where whoever makes it also nudges, so that it is sent once.
+        batch_id: the batch that it is about.
 
     Returns:
         The ids of the deliveries that were made; none if the event was known already.
@@ -35,6 +42,7 @@ def add_deliveries(
                 Delivery.insert(
                     delivery_id=delivery_id,
                     job=job_id,
+                    batch_id=batch_id,
                     event_type=event_type,
                     target=target,
                     body=body,
@@ -57,8 +65,10 @@ def find_open(delivery_id: UUID) -> Delivery | None:
 
 
 def tenant_of(delivery: Delivery) -> str:
-    """Whose event it is; one that is about no job goes to the events exchange only."""
+    """Whose event it is; one that is about neither a job nor a batch goes to the events exchange only."""
     with reading():
+        if delivery.batch_id is not None:
+            return str(Batch.get(Batch.batch_id == delivery.batch_id).tenant)
         return str(Job.get(Job.job_id == delivery.job_id).tenant)
 
 

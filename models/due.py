@@ -12,7 +12,7 @@ from peewee import Model
 
 from domain.job_state import AttemptState, JobState
 from models.database import is_postgres, reading, transaction
-from models.tables import Attempt, Delivery, Document, Drift, Job, Setting
+from models.tables import Attempt, Batch, Delivery, Document, Drift, Erasure, Job, Setting
 
 _WAITS: Final[Any] = Job.turn.is_null(False)
 """A job that waits to be admitted."""
@@ -30,14 +30,16 @@ class Due:
             reserved, at the provider).
         settlements: ids of jobs with an attempt whose cost is not known, or not explained.
         deliveries: ids of deliveries.
+        erasures: ids of documents that were deleted, and of which something is left.
     """
 
     jobs: Sequence[tuple[UUID, str, bool]]
     settlements: Sequence[UUID]
     deliveries: Sequence[UUID]
+    erasures: Sequence[UUID]
 
     def __len__(self) -> int:
-        return len(self.jobs) + len(self.settlements) + len(self.deliveries)
+        return len(self.jobs) + len(self.settlements) + len(self.deliveries) + len(self.erasures)
 
 
 def claim_due(now: datetime, until: datetime, limit: int, *, ahead: timedelta = timedelta()) -> Due:
@@ -57,11 +59,12 @@ def claim_due(now: datetime, until: datetime, limit: int, *, ahead: timedelta = 
         attempt_ids = _claim(Attempt, Attempt.attempt_id, Attempt.due_at, now, until, limit)
         drift_ids = _claim(Drift, Drift.drift_id, Drift.due_at, now, until, limit)
         deliveries = _claim(Delivery, Delivery.delivery_id, Delivery.due_at, now, until, limit)
+        erasures = _claim(Erasure, Erasure.document, Erasure.due_at, now, until, limit)
         jobs = _states(job_ids)
         doubted = Drift.select(Drift.attempt).where(Drift.drift_id.in_(drift_ids))
         unsettled = Attempt.attempt_id.in_(attempt_ids) | Attempt.attempt_id.in_(doubted)
         settlements = [row.job_id for row in Attempt.select(Attempt.job).where(unsettled).distinct()]
-    return Due(jobs, settlements, deliveries)
+    return Due(jobs, settlements, deliveries, erasures)
 
 
 def claim_waiting(now: datetime, until: datetime, limit: int) -> Sequence[UUID]:
@@ -136,7 +139,7 @@ def next_due() -> datetime | None:
     """
     queries = [
         (Job.select(Job.due_at).where(_WAITS_NOT), Job.due_at),
-        *((table.select(table.due_at), table.due_at) for table in (Attempt, Drift, Delivery)),
+        *((table.select(table.due_at), table.due_at) for table in (Attempt, Drift, Delivery, Erasure, Batch)),
     ]
     with reading():
         found: list[Any] = [

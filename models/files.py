@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -61,6 +62,13 @@ def forget_file(file: UploadFile) -> None:
     """Take a file off the record; its bytes are the caller's to remove. Documents made of it have their own."""
     with transaction():
         UploadFile.delete().where(UploadFile.file_id == file.file_id).execute()
+
+
+def find_aged(until: datetime, limit: int) -> Sequence[UploadFile]:
+    """Files that were uploaded before a moment, oldest first."""
+    query = UploadFile.select().where(UploadFile.created_at <= until)
+    with reading():
+        return list(query.order_by(UploadFile.created_at).limit(limit))
 
 
 def list_files(

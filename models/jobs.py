@@ -14,7 +14,7 @@ from domain.job_state import FINAL, JobState, may_step
 from domain.orders import Order, raw_path
 from models.database import is_postgres, reading, transaction
 from models.prepared import Prepared
-from models.tables import Document, History, Job
+from models.tables import Batch, Document, History, Job
 
 WAITING: Final = frozenset({JobState.RECEIVED, JobState.DEFERRED})
 """States in which a job may have a turn in the queue for admission."""
@@ -44,6 +44,7 @@ def accept_order(
     due_at: datetime,
     content: Content | None = None,
     user_metadata: Mapping[str, str] | None = None,
+    batch_id: UUID | None = None,
 ) -> Accepted:
     """Make an order's document and job, or find them if it was ordered before.
 
@@ -52,6 +53,7 @@ def accept_order(
         who: who orders, for the history.
         content: the bytes' hash and size if they are in our store already; otherwise `order.source` is to be fetched.
         user_metadata: what the sender wrote on the job.
+        batch_id: the batch that it is ordered in.
 
     Raises:
         OrderConflict: the same `document_id` was used with another order, or was deleted.
@@ -78,7 +80,7 @@ def accept_order(
         )
         if not made:
             return Accepted(_ordered_before(order, fingerprint), created=False)
-        return Accepted(_open_job(order, who, now, due_at, user_metadata), created=True)
+        return Accepted(_open_job(order, who, now, due_at, user_metadata, batch_id), created=True)
 
 
 def _ordered_before(order: Order, fingerprint: str) -> Job:
@@ -93,7 +95,14 @@ def _ordered_before(order: Order, fingerprint: str) -> Job:
     return job
 
 
-def _open_job(order: Order, who: str, now: datetime, due_at: datetime, user_metadata: Mapping[str, str] | None) -> Job:
+def _open_job(
+    order: Order,
+    who: str,
+    now: datetime,
+    due_at: datetime,
+    user_metadata: Mapping[str, str] | None,
+    batch_id: UUID | None,
+) -> Job:
     job: Job = Job.create(
         job_id=uuid4(),
         document=order.document_id,
@@ -107,6 +116,7 @@ def _open_job(order: Order, who: str, now: datetime, due_at: datetime, user_meta
         correlation_id=order.correlation_id or uuid4(),
         callback_url=order.callback_url,
         user_metadata=None if user_metadata is None else dict(user_metadata),
+        batch_id=batch_id,
         due_at=due_at,
         created_at=now,
         updated_at=now,
@@ -139,6 +149,13 @@ def get_job(job_id: UUID) -> Job:
     if job is None:
         raise NotFound(f"there is no job {job_id}")
     return job
+
+
+def lock_document(document_id: UUID) -> Document:
+    """A document, whose jobs nobody adds to before the transaction ends. Taken before the lock of any of its jobs."""
+    query = Document.select().where(Document.document_id == document_id)
+    document: Document = (query.for_update() if is_postgres() else query).get()
+    return document
 
 
 @contextmanager
@@ -202,10 +219,19 @@ def step(
         )
         if moved:
             record(job_id, before, after, who=who, why=why, at=now)
+            if after in FINAL:
+                _count_in_batch(job_id, now)
             if after in FINAL or after in WAITING:
                 # Whoever waits for the same work to be done is due: it is done, or somebody else must do it.
                 Job.update(due_at=now, twin_of=None).where(Job.twin_of == job_id).execute()
     return bool(moved)
+
+
+def _count_in_batch(job_id: UUID, now: datetime) -> None:
+    """One of a batch's jobs has ended; with the last one the batch is due. Its row is locked after the job's."""
+    is_its = Batch.batch_id == Job.select(Job.batch_id).where(Job.job_id == job_id)
+    if Batch.update(ended=Batch.ended + 1).where(is_its).execute():
+        Batch.update(due_at=now).where(is_its, Batch.ended >= Batch.total).execute()
 
 
 def fail(job: Job, error: ParsegateError, *, who: str, now: datetime) -> bool:

@@ -30,6 +30,7 @@ class Wanted:
     job_ids: Sequence[UUID] | None = None
     since: datetime | None = None
     until: datetime | None = None
+    batch_id: UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ def _conditions(wanted: Wanted) -> list[Any]:
         found.append(_says(wanted.text))
     if wanted.job_ids is not None:
         found.append(Job.job_id.in_(list(wanted.job_ids)))
+    if wanted.batch_id is not None:
+        found.append(Job.batch_id == wanted.batch_id)
     if wanted.since is not None:
         found.append(Job.created_at >= wanted.since)
     if wanted.until is not None:

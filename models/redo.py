@@ -13,8 +13,8 @@ from domain.errors import OrderConflict
 from domain.job_state import JobState, Provenance
 from domain.settings import Mode
 from models.attempts import attempt_under_way
-from models.database import is_postgres, reading, transaction
-from models.jobs import get_job, record
+from models.database import reading, transaction
+from models.jobs import get_job, lock_document, record
 from models.tables import Document, Job
 
 _NEWEST: Final = (Job.created_at.desc(), Job.job_id.desc())
@@ -41,9 +41,15 @@ def find_mocked(limit: int) -> Sequence[Job]:
 
 
 def open_redo(job: Job, *, who: str, now: datetime, due_at: datetime) -> UUID | None:
-    """Order a job's document again, for real; None if it was ordered again already. The earlier job stays as it is."""
+    """Order a job's document again, for real; None if it was ordered again already, or deleted.
+
+    The earlier job stays as it is.
+    """
     why = f"job {job.job_id} again, for real"
-    return _order_again(job, Mode.REAL, who=who, why=why, now=now, due_at=due_at)
+    with transaction():
+        if lock_document(job.document_id).deleted_at is not None:
+            return None
+        return _order_again(job, Mode.REAL, who=who, why=why, now=now, due_at=due_at)
 
 
 def open_retry(job: Job, *, who: str, now: datetime, due_at: datetime) -> Job:
@@ -59,8 +65,7 @@ def open_retry(job: Job, *, who: str, now: datetime, due_at: datetime) -> Job:
         words = "has a result" if job.state == JobState.COMPLETED else f"is {job.state}, and goes on by itself"
         raise OrderConflict(f"the job {words}: there is nothing to retry", reason="nothing_to_retry")
     with transaction():
-        document = Document.select().where(Document.document_id == job.document_id)
-        if (document.for_update() if is_postgres() else document).get().deleted_at is not None:
+        if lock_document(job.document_id).deleted_at is not None:
             raise OrderConflict("the document was deleted", reason="document_deleted")
         last: Job = Job.select().where(Job.document == job.document_id).order_by(*_NEWEST).limit(1).get()
         if last.state not in WITHOUT_RESULT:

@@ -46,7 +46,7 @@ class Job(Base):
     admitted (`models.admission`), and `waits_for` the budget that it waits for. `mode` is the order's own, if it named
     one. `work_key` is equal for the same work (`domain.reuse`), `twin_of` the job that does it now, and `reused_from`
     the one whose result this is a copy of; `redoes` the one that this does again. `user_metadata` is what a caller of
-    LlamaCloud's interface wrote on it.
+    LlamaCloud's interface wrote on it. `erased_at` is set once its document was deleted.
     """
 
     document_id: UUID
@@ -85,6 +85,8 @@ class Job(Base):
     redoes = UUIDField(null=True)
     user_metadata = JSONField(null=True)
     has_webhooks = BooleanField(default=False)
+    erased_at = OptionalUtcField()
+    batch_id = UUIDField(null=True)
 
 
 class Attempt(Base):
@@ -152,6 +154,7 @@ class Delivery(Base):
     created_at = UtcField()
     delivered_at = OptionalUtcField()
     given_up_at = OptionalUtcField()
+    batch_id = UUIDField(null=True)
 
 
 class Setting(Base):
@@ -379,10 +382,53 @@ class JobWebhook(Base):
     sealed = TextField()
 
 
+class Batch(Base):
+    """Documents that were ordered together. `due_at` is set from the end of the last one until that was told."""
+
+    batch_id = UUIDField(primary_key=True)
+    tenant = TextField()
+    order_sha256 = TextField()
+    ordered_by = TextField()
+    callback_url = TextField(null=True)
+    correlation_id = UUIDField()
+    total = IntegerField()
+    ended = IntegerField(default=0)
+    created_at = UtcField()
+    due_at = OptionalUtcField()
+    finished_at = OptionalUtcField()
+
+
+class Erasure(Base):
+    """A document that was deleted: while `due_at` is set, something of it may be there still."""
+
+    document_id: UUID
+    document = ForeignKeyField(Document, column_name="document_id", primary_key=True, on_delete="RESTRICT")
+    asked_at = UtcField()
+    asked_by = TextField()
+    why = TextField()
+    tries = IntegerField(default=0)
+    due_at = OptionalUtcField()
+    last_error = TextField(null=True)
+    finished_at = OptionalUtcField()
+
+
+class ErasedThing(Base):
+    """What an erasure has removed: `place` is a path in the store, or a URL at the provider."""
+
+    thing_id = BigAutoField()
+    document = ForeignKeyField(Erasure, column_name="document_id", on_delete="RESTRICT")
+    what = TextField()
+    place = TextField()
+    outcome = TextField()
+    at = UtcField()
+
+
 TABLES = (
     *(Document, Job, Attempt, Result, Delivery, Setting, Token, History),
     *(Budget, BudgetWindow, LedgerEntry, Drift, TenantTurn),
     *(Slot, Pace),
     *(RejectedWebhook, RejectionCount),
     *(UploadFile, MadeCall, JobWebhook),
+    *(Erasure, ErasedThing),
+    Batch,
 )

@@ -131,6 +131,14 @@ class Api:
         """Webhooks that were not let in."""
         return self._json("GET", "/v1/webhooks/rejected", params={"limit": limit})
 
+    def delete(self, job_id: str) -> dict[str, Any]:
+        """Delete a job's document; answers what was removed."""
+        return self._json("DELETE", f"/v1/documents/{job_id}")
+
+    def erasure(self, job_id: str) -> dict[str, Any]:
+        """What was removed of a job's document that was deleted."""
+        return self._json("GET", f"/v1/documents/{job_id}/erasure")
+
     def redo(self, *, dry_run: bool) -> dict[str, Any]:
         """Order again, for real, what the local parser stood in for, or only what that would cost."""
         return self._json("POST", "/v1/redo", json={"provenance": "mock", "dry_run": dry_run})

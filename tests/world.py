@@ -18,6 +18,7 @@ from actors.boot import close_services, configure_budget
 from actors.budget_check import check_budget, check_waiting
 from actors.clock import sweep
 from actors.doubt import search_in_doubt
+from actors.erase import erase_document
 from actors.ingest_003 import ingest_003
 from actors.notify import notify
 from actors.parse import start_parse, upload_file
@@ -25,7 +26,16 @@ from actors.result_ingest import ingest_result
 from actors.services import Services
 from actors.submit import fetch_source, submit_document
 from domain.job_state import FINAL, JobState
-from domain.messages import ACTORS, DeliveryMessage, EventMessage, JobMessage, Message, QueueMessage, admit
+from domain.messages import (
+    ACTORS,
+    DeliveryMessage,
+    DocumentMessage,
+    EventMessage,
+    JobMessage,
+    Message,
+    QueueMessage,
+    admit,
+)
 from domain.orders import Order
 from domain.pace import limits_of
 from domain.settings import Mode, read_settings
@@ -50,6 +60,7 @@ _STEPS: dict[str, Callable[[Services, Any], None]] = {
     "search_in_doubt": lambda services, said: search_in_doubt(services, said.job_id),
     "ingest_result": ingest_result,
     "ingest_003": ingest_003,
+    "erase_document": lambda services, said: erase_document(services, said.document_id),
     "notify": lambda services, said: notify(services, said.delivery_id),
 }
 
@@ -80,7 +91,7 @@ class World:
         """Give a message to its actor's function, the way the broker would."""
         admitted = admit(message.encode(), message.queue_name)
         payload = ACTORS[admitted.actor_name].payload.model_validate(dict(admitted.kwargs))
-        assert isinstance(payload, Order | JobMessage | DeliveryMessage | QueueMessage)
+        assert isinstance(payload, Order | JobMessage | DeliveryMessage | DocumentMessage | QueueMessage)
         _STEPS[admitted.actor_name](self.services, payload)
 
     def drain(self) -> None:

@@ -14,6 +14,7 @@ from dramatiq import Broker, MessageProxy, Middleware
 from dramatiq.middleware import MiddlewareError, SkipMessage
 
 from actors.doubt import PAID_CALL_S
+from actors.erase import may_be_removed_there
 from actors.pacing import LEAST_PAUSE_S, Held, held, let_go
 from actors.services import Services, log
 from domain.errors import StoreUnavailable
@@ -34,7 +35,7 @@ class Wanted:
     """The call that a message is about to make."""
 
     holder: UUID
-    job_id: UUID
+    job_id: UUID | None
 
 
 class RateLimit(Middleware):
@@ -131,6 +132,9 @@ def wanted_call(services: Services, message: MessageProxy) -> Wanted | None:
 
     A wrong answer does no harm: a slot that is not used returns, and without one `PacedClient` makes no call.
     """
+    if message.actor_name == "erase_document":
+        document_id = UUID(str(message.kwargs["document_id"]))
+        return Wanted(document_id, None) if may_be_removed_there(services, document_id) else None
     job = jobs.find_job(UUID(str(message.kwargs["job_id"])))
     if job is None:
         return None
@@ -153,7 +157,7 @@ def wanted_call(services: Services, message: MessageProxy) -> Wanted | None:
 
 
 def _asks(attempt: Attempt | None, said: object) -> bool:
-    # Also of a job that has ended, while the provider still works at it: it is to be stopped, and its money is held.
+    # Also of a job that has ended: an attempt that is under way still holds money.
     if attempt is None or attempt.provenance != Provenance.REAL:
         return False
     return attempt.state != AttemptState.OPEN and (attempt.provider_job_id is not None or said is not None)

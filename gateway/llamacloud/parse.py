@@ -1,4 +1,4 @@
-"""``/api/v2/parse``: create, list, get, cancel, and the versions."""
+"""``/api/v2/parse``: create, list, get, cancel, delete, and the versions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from domain.orders import pages_path
 from gateway.auth import bearer_of
 from gateway.bodies import parse_json, read_json
 from gateway.dependencies import Dependencies
+from gateway.erasure import Eraser
 from gateway.listing import cursor_of, place_at
 from gateway.llamacloud.asked import ids, moment, page_size, text, texts
 from gateway.llamacloud.create import Creation
 from gateway.llamacloud.links import LIFETIME_S, Links
-from gateway.llamacloud.views import STATES, checked_expansions, expanded, job_view, parsed_id, told_credits
+from gateway.llamacloud.views import STATES, checked_expansions, expanded, job_view, parsed_id, project_of, told_credits
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.uploads import UploadDesk
@@ -120,11 +121,12 @@ class ParseUpload:
 
 
 class ParseJob:
-    """``GET /api/v2/parse/{job_id}``."""
+    """``GET``, ``DELETE /api/v2/parse/{job_id}``."""
 
-    scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+    scopes: Mapping[str, Scope] | None = {"GET": Scope.READ, "DELETE": Scope.SUBMIT}
 
     def __init__(self, dependencies: Dependencies, links: Links) -> None:
+        self._eraser = Eraser(dependencies)
         self._pool, self._store, self._links = dependencies.pool, dependencies.store, links
         self._host_clock = dependencies.host_clock
 
@@ -143,6 +145,19 @@ class ParseJob:
         job, content = await run_in(self._pool, self._view, parsed_id(job_id), bearer_of(req).tenant, asked, link)
         resp.data, resp.content_type = content, falcon.MEDIA_JSON
         _tell_provenance(resp, job)
+
+    async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: str) -> None:
+        """The job and its result are gone, here and at the provider.
+
+        Raises:
+            NotFound: 404.
+            Problem: 400, it has not ended.
+        """
+        job = await run_in(self._pool, _visible, parsed_id(job_id), bearer_of(req).tenant)
+        if job.state not in FINAL:
+            raise Problem(400, "job_has_not_ended", "Job is not in a terminal state and can't be deleted")
+        await self._eraser.delete(req, job.job_id)
+        resp.media = {"id": str(job.job_id), "project_id": project_of(job.tenant)}
 
     def _view(
         self, job_id: UUID | None, tenant: str, asked: Sequence[str], link: Callable[[str, UUID], str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -100,6 +101,66 @@ def retry_jobs(job_ids: Sequence[object], as_json: bool) -> None:
     """
     with connect(read_settings()) as api:
         _change(job_ids, api.retry, "  again {}", as_json)
+
+
+@jobs.command("delete")
+@click.argument("job_ids", nargs=-1, required=True, type=click.UUID)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def delete_jobs(job_ids: Sequence[object], yes: bool, as_json: bool) -> None:
+    """Delete jobs' documents for good: file, result and events, here and at the provider.
+
+    What has not ended is cancelled. Prints what was removed where; 'jobs erasure' tells how the rest went.
+
+    Example: parsegate jobs delete --yes 0b9f6c1e-4f3d-4b6e-9d0e-2f7a54d5c001
+    """
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("nobody is there to be asked: add --yes")
+        click.confirm(f"Delete {_counted(len(job_ids), 'document')} for good?", abort=True, err=True)
+    with connect(read_settings()) as api:
+        _show_erasures(job_ids, api.delete, as_json)
+
+
+@jobs.command("erasure")
+@click.argument("job_ids", nargs=-1, required=True, type=click.UUID)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show_erasures(job_ids: Sequence[object], as_json: bool) -> None:
+    """What was removed of documents that were deleted: what, where and when.
+
+    Example: parsegate jobs erasure 0b9f6c1e-4f3d-4b6e-9d0e-2f7a54d5c001
+    """
+    with connect(read_settings()) as api:
+        _show_erasures(job_ids, api.erasure, as_json)
+
+
+def _show_erasures(job_ids: Sequence[object], ask: Callable[[str], dict[str, Any]], as_json: bool) -> None:
+    told: list[dict[str, Any]] = []
+    try:
+        for job_id in job_ids:
+            told.append(ask(str(job_id)))
+            if not as_json:
+                _print_erasure(told[-1])
+    finally:
+        if as_json:
+            click.echo(json.dumps(told, indent=2))
+
+
+def _print_erasure(said: Mapping[str, Any]) -> None:
+    from parsegate.tables import plain
+
+    click.echo(f"{said['job_id']}  deleted by {plain(said['asked_by'])} at {_time(said['asked_at'])}")
+    for thing in said["removed"]:
+        where = plain(thing["where"])
+        click.echo(f"  {_time(thing['at'])}  {thing['outcome']:<8}  {thing['what'].replace('_', ' ')}  {where}")
+    if said["finished_at"] is None:
+        click.echo(f"  not all yet: {plain(said['waits_for'] or 'the provider is asked next')}")
+    else:
+        click.echo(f"  all of it at {_time(said['finished_at'])}")
+
+
+def _time(text: str) -> str:
+    return text[:19].replace("T", " ")
 
 
 def _change(job_ids: Sequence[object], change: Callable[[str], dict[str, Any]], more: str, as_json: bool) -> None:

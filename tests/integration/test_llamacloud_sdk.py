@@ -28,6 +28,7 @@ from tests.integration.simulator_kit import QUICK, Provider, Received, Receiver,
 from tests.integration.test_simulator_sdk import (  # noqa: F401 - pytest runs them here, with the fixtures below
     test_a_file_is_uploaded_found_linked_and_deleted,
     test_content_metadata_leads_to_the_content,
+    test_delete_forgets_a_finished_job_but_not_its_bill,
     test_expand_gives_what_is_asked_for_and_nothing_else,
     test_fast_has_no_markdown,
     test_files_are_listed_by_filter_and_page,
@@ -272,6 +273,18 @@ def test_cancel_stops_what_has_not_ended(sdk: LlamaCloud, provider: Provider, pd
         sdk.parsing.cancel(job)
     with pytest.raises(llama_cloud.NotFoundError):
         sdk.parsing.cancel(str(uuid4()))
+    provider.faults(job_stuck=0)
+
+
+def test_only_what_has_ended_is_deleted(sdk: LlamaCloud, provider: Provider, pdf: Path) -> None:
+    provider.faults(job_stuck=1)
+    job = parse(sdk, upload(sdk, pdf), disable_cache=True)
+    with pytest.raises(llama_cloud.BadRequestError, match="terminal state"):
+        sdk.parsing.delete(job)
+    sdk.parsing.cancel(job)
+    assert sdk.parsing.delete(job).id == job
+    with pytest.raises(llama_cloud.NotFoundError):
+        sdk.parsing.delete(job)
     provider.faults(job_stuck=0)
 
 

@@ -1,0 +1,168 @@
+"""Documents that are ordered together, all or none: one progress, one sum, one event when the last one has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from peewee import fn
+
+from domain.errors import OrderConflict
+from domain.job_state import FINAL, JobState
+from domain.money import Millicredits
+from domain.orders import Order
+from models.cancel import cancel_job
+from models.database import is_postgres, reading, transaction
+from models.jobs import accept_order
+from models.tables import Attempt, Batch, Job
+
+CANCELLABLE: Final = tuple(state for state in JobState if state not in FINAL)
+
+
+@dataclass(frozen=True)
+class BatchOrder:
+    """What is ordered.
+
+    Args:
+        orders: each with a `document_id` that was not ordered before.
+        order_sha256: over all that was asked for: who repeats it gets the same batch.
+        callback_url: where the one event at the end is posted.
+    """
+
+    batch_id: UUID
+    tenant: str
+    orders: Sequence[Order]
+    order_sha256: str
+    correlation_id: UUID
+    callback_url: str | None = None
+
+
+def open_batch(said: BatchOrder, *, who: str, now: datetime) -> tuple[Batch, bool]:
+    """Order all of its documents, or find the batch if it was ordered before; answers also whether this made it.
+
+    Its jobs are due at once: the clock nudges them, some hundreds at a time.
+
+    Raises:
+        OrderConflict: the id is another batch's, or one of its documents was ordered before; then nothing is ordered.
+    """
+    with transaction():
+        made = (
+            Batch.insert(
+                batch_id=said.batch_id,
+                tenant=said.tenant,
+                order_sha256=said.order_sha256,
+                ordered_by=who,
+                callback_url=said.callback_url,
+                correlation_id=said.correlation_id,
+                total=len(said.orders),
+                created_at=now,
+            )
+            .on_conflict_ignore()
+            .as_rowcount()
+            .execute()
+        )
+        batch: Batch = Batch.get_by_id(said.batch_id)
+        if not made:
+            if (batch.order_sha256, batch.tenant) != (said.order_sha256, said.tenant):
+                raise OrderConflict(
+                    f"batch {said.batch_id} was ordered before with another order: use another batch_id"
+                )
+            return batch, False
+        for order in said.orders:
+            if not accept_order(order, who=who, now=now, due_at=now, batch_id=said.batch_id).created:
+                raise OrderConflict(
+                    f"document {order.document_id} was ordered before: a batch takes new documents only"
+                )
+        return batch, True
+
+
+def find_batch(batch_id: UUID) -> Batch | None:
+    """The batch, or None."""
+    with reading():
+        found: Batch | None = Batch.get_or_none(Batch.batch_id == batch_id)
+    return found
+
+
+@dataclass(frozen=True)
+class Totals:
+    """A batch's documents, added up.
+
+    Args:
+        states: how many are in each.
+        priced: how many have a price; the others' pages are not counted yet.
+        pages: of those with a price.
+        estimate: what those cost at most.
+        open_estimates: of those that hold nothing in a budget yet, what each costs at most.
+        cost: what was settled.
+        settled: whether that is the last word.
+    """
+
+    states: dict[str, int]
+    priced: int
+    pages: int
+    pages_guessed: bool
+    estimate: Millicredits
+    open_estimates: Sequence[Millicredits]
+    cost: Millicredits
+    settled: bool
+
+
+def totals_of(batch_id: UUID) -> Totals:
+    """Add up a batch.
+
+    Raises:
+        StoreUnavailable: the database is away.
+    """
+    its = Job.batch_id == batch_id
+    with reading():
+        states: Any = Job.select(Job.state, fn.COUNT(Job.job_id)).where(its).group_by(Job.state).order_by(Job.state)
+        sums: Any = Job.select(fn.COUNT(Job.estimate), fn.SUM(Job.pages), fn.SUM(Job.estimate), fn.SUM(Job.cost)).where(
+            its
+        )
+        priced, pages, estimate, cost = next(iter(sums.tuples()))
+        waiting: Any = Job.select(Job.estimate).where(
+            its, Job.estimate.is_null(False), Job.state.in_([JobState.RECEIVED, JobState.DEFERRED])
+        )
+        unsettled = Attempt.select().join(Job).where(its, Attempt.settled_at.is_null()).exists()
+        return Totals(
+            states={str(state): int(count) for state, count in states.tuples()},
+            priced=int(priced),
+            pages=int(pages or 0),
+            pages_guessed=Job.select().where(its, Job.pages_guessed).exists(),
+            estimate=Millicredits(int(estimate or 0)),
+            open_estimates=[Millicredits(int(amount)) for (amount,) in waiting.tuples()],
+            cost=Millicredits(int(cost or 0)),
+            settled=not unsettled,
+        )
+
+
+def cancel_batch(batch_id: UUID, *, who: str, now: datetime, instance: str, exchange: bool) -> None:
+    """Cancel what has not ended, one job after the other; what ends meanwhile stays as it ended."""
+    with reading():
+        open_jobs = [
+            row.job_id for row in Job.select(Job.job_id).where(Job.batch_id == batch_id, Job.state.in_(CANCELLABLE))
+        ]
+    for job_id in open_jobs:
+        try:
+            cancel_job(job_id, who=who, now=now, instance=instance, exchange=exchange)
+        except OrderConflict:
+            continue
+
+
+def claim_ended(now: datetime, limit: int) -> Sequence[Batch]:
+    """Batches whose last job has ended, and that nobody was told of. Call it in the transaction that tells.
+
+    Several clocks may claim at once: on PostgreSQL each takes what the others have not locked.
+    """
+    query = Batch.select().where(Batch.due_at <= now).order_by(Batch.due_at).limit(limit)
+    if is_postgres():
+        query = query.for_update(skip_locked=True)
+    return list(query)
+
+
+def finish_batch(batch: Batch, now: datetime) -> None:
+    """It was told. Call it in the transaction that tells."""
+    Batch.update(finished_at=now, due_at=None).where(Batch.batch_id == batch.batch_id).execute()
