@@ -23,4 +23,5 @@ def parse_utc(text: str) -> datetime:
 
 def format_utc(moment: datetime) -> str:
     """RFC 3339 in UTC with microseconds; sorts as text as it does in time."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not by strftime, whose years below 1000 have three digits.
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

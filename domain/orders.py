@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from domain.pricing import DEFAULT_TIER
+from domain.pricing import DEFAULT_TIER, OPTIONS_SCHEMA, TIERS
 from domain.settings import Mode
 
 NOBODY: Final = UUID(int=0)
@@ -48,8 +48,8 @@ class Order(BaseModel):
     user_id: UUID = NOBODY
     source: UrlText | None = None
     filename: ShortText | None = None
-    tier: ShortText = DEFAULT_TIER
-    options: dict[str, Any] = Field(default_factory=dict)
+    tier: ShortText = Field(default=DEFAULT_TIER, json_schema_extra={"enum": list(TIERS)})
+    options: dict[str, Any] = Field(default_factory=dict, json_schema_extra=OPTIONS_SCHEMA)
     tenant: ShortText = DEFAULT_TENANT
     tags: tuple[ShortText, ...] = Field(default=(), max_length=20)
     priority: int = Field(default=0, ge=-100, le=100, strict=True)

@@ -42,6 +42,40 @@ UNPRICED: Final = {
 }
 """Members of `processing_options` (and of an auto-mode rule) that cost an unknown amount."""
 
+HARMLESS: Final = (None, False, "default")
+"""Values of those members that cost nothing."""
+
+_PRICED: Final[dict[str, Any]] = {name: {"enum": list(HARMLESS)} for name in UNPRICED}
+_RULE: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["parsing_conf"],
+    "properties": {"parsing_conf": {"type": "object", "properties": {"tier": {"enum": [*TIERS, None]}, **_PRICED}}},
+}
+_PAGES: Final = "[1-9][0-9]{0,6}( *- *[1-9][0-9]{0,6})?"
+OPTIONS_SCHEMA: Final[dict[str, Any]] = {
+    "additionalProperties": False,
+    "properties": {
+        **dict.fromkeys(sorted(ALLOWED_OPTIONS), True),
+        "page_ranges": {
+            "type": ["object", "null"],
+            "additionalProperties": False,
+            "properties": {
+                "target_pages": {"type": ["string", "null"], "pattern": f"^ *{_PAGES} *(, *{_PAGES} *)*$"},
+                "max_pages": {"type": ["integer", "null"], "minimum": 1},
+            },
+        },
+        "processing_options": {
+            "type": ["object", "null"],
+            "properties": {
+                "confidence_score_effort": {"enum": ["high", None]},
+                "auto_mode_configuration": {"type": ["array", "null"], "items": _RULE},
+                **_PRICED,
+            },
+        },
+    },
+}
+"""What `check_options` lets through, as JSON Schema can say it; pages must also go upwards, and come once."""
+
 _PAGE_RANGE = re.compile(r"\s*(\d{1,7})\s*(?:-\s*(\d{1,7})\s*)?")
 
 
@@ -109,7 +143,7 @@ def check_options(tier: str, options: Mapping[str, Any], tiers: Collection[str] 
     processing = _section(options, "processing_options")
     for rules in (processing, *(_rule_conf(rule) for rule in _auto_rules(processing))):
         for name, why in UNPRICED.items():
-            if rules.get(name) not in (None, False, "default"):
+            if not _is_harmless(rules.get(name)):
                 raise OrderRefused(f"option {name!r} can't be priced: {why}")
     if processing.get("confidence_score_effort") not in (None, "high"):
         raise OrderRefused("option 'confidence_score_effort' must be 'high' or left out")
@@ -118,6 +152,11 @@ def check_options(tier: str, options: Mapping[str, Any], tiers: Collection[str] 
         if name not in tiers:
             raise OrderRefused(f"unknown tier {name!r} in auto_mode_configuration")
     billable_pages(1, _section(options, "page_ranges"))
+
+
+def _is_harmless(value: object) -> bool:
+    # 0 equals False, and is not it to the provider.
+    return any(value is harmless or (isinstance(value, str) and value == harmless) for harmless in HARMLESS)
 
 
 def reachable_tiers(tier: str, processing: Mapping[str, Any]) -> set[str]:
@@ -135,17 +174,14 @@ def billable_pages(pages: int, ranges: Mapping[str, Any]) -> int:
     unknown = sorted(set(ranges) - {"target_pages", "max_pages"})
     if unknown:
         raise OrderRefused(f"page_ranges has no member {unknown[0]!r}")
-    target = ranges.get("target_pages")
-    if target is not None:
-        if not isinstance(target, str):
-            raise OrderRefused("target_pages must be text such as '1,3,5-8'")
-        return count_target_pages(target, pages)
-    limit = ranges.get("max_pages")
-    if limit is None:
-        return pages
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+    target, limit = ranges.get("target_pages"), ranges.get("max_pages")
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
         raise OrderRefused("max_pages must be a whole number from 1")
-    return min(pages, limit)
+    if target is None:
+        return pages if limit is None else min(pages, limit)
+    if not isinstance(target, str):
+        raise OrderRefused("target_pages must be text such as '1,3,5-8'")
+    return count_target_pages(target, pages)
 
 
 def count_target_pages(target: str, pages: int) -> int:

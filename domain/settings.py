@@ -21,7 +21,7 @@ from domain.prices import Override, Prices, dollar_days, parse_prices, parse_usd
 from domain.setting_sources import fault, read_dotenv, read_secret, unknown_names
 
 DEFAULT_BASE_URL: Final = "https://api.cloud.llamaindex.ai"
-_RATE = re.compile(r"(\d{1,9})/(\d{1,9})")
+_RATE = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _SECRET_KEY = re.compile(r"[0-9a-fA-F]{64}")
 
 

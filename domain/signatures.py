@@ -16,8 +16,10 @@ from nacl.signing import SigningKey
 
 from domain.errors import ParsegateError
 
-_LC_SIGNATURE: Final = re.compile(rb"sha256=[0-9a-f]{64}")
-_HEX_SIGNATURE: Final = re.compile(rb"[0-9a-f]{64}")
+LC_FORM: Final = "sha256=[0-9a-f]{64}"
+HEX_FORM: Final = "[0-9a-f]{64}"
+_LC_SIGNATURE: Final = re.compile(LC_FORM.encode())
+_HEX_SIGNATURE: Final = re.compile(HEX_FORM.encode())
 
 
 class BadSignature(ParsegateError):

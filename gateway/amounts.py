@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Annotated, overload
+
+from pydantic import Field
 
 from domain.clock import format_utc
 from domain.money import to_credits, to_usd
+
+Id = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""RFC 3339 in UTC."""
 
 
 def number(amount: Decimal) -> int | float:
@@ -24,6 +31,10 @@ def usd_number(amount: int, usd_per_credit: Decimal) -> int | float:
     return number(to_usd(amount, usd_per_credit))
 
 
+@overload
+def time_text(moment: datetime) -> str: ...
+@overload
+def time_text(moment: datetime | None) -> str | None: ...
 def time_text(moment: datetime | None) -> str | None:
     """A moment, or null."""
     return None if moment is None else format_utc(moment)

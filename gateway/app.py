@@ -21,6 +21,7 @@ from gateway.llamacloud.files import FileContent, FileItem, Files, FilesQuery
 from gateway.llamacloud.links import Downloads, Links
 from gateway.llamacloud.parse import ParseCancel, ParseJob, ParseJobs, ParseUpload, ParseVersions
 from gateway.metrics import Metrics
+from gateway.openapi.resource import OpenApi
 from gateway.operations import Healthz, ModeResource, Readyz
 from gateway.problems import install
 from gateway.progress import JobEvents
@@ -112,7 +113,7 @@ def routes(dependencies: Dependencies) -> dict[str, Guarded]:
     keys, publisher, clock = dependencies.settings.secret_key_bytes, dependencies.publisher, dependencies.host_clock
     rejections, allowance = Rejections(dependencies.pool, clock), Allowance(UNSIGNED_BYTES)
     webhook_003 = Webhook003(dependencies, rejections, allowance)
-    return {
+    table: dict[str, Guarded] = {
         "/webhooks/llamaparse/{job_id}": LlamaParseWebhook(keys, publisher, clock, rejections, allowance),
         "/api/v1/webhooks/llamaparse": webhook_003,
         "/webhook/llamaparse/{job_id}": webhook_003,
@@ -137,3 +138,5 @@ def routes(dependencies: Dependencies) -> dict[str, Guarded]:
         "/readyz": Readyz(dependencies),
         "/metrics": Metrics(dependencies),
     }
+    table["/openapi.json"] = OpenApi(dependencies.pool, table)
+    return table

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import falcon.asgi
 
 from domain.clock import Clock
+from gateway.openapi.description import Operation
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.requests import header_text
@@ -26,9 +27,11 @@ class Guarded(Protocol):
     """A resource that says who may use it.
 
     `scopes` maps methods to the scope they need; a method that is not in it needs `admin`. None: everybody may.
+    `operations` describes each method for ``/openapi.json``.
     """
 
     scopes: Mapping[str, Scope] | None
+    operations: Mapping[str, Operation]
 
 
 class Authentication:

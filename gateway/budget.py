@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID, uuid4
 
 import falcon.asgi
+from typing_extensions import TypedDict
 
 from domain.budgets import GLOBAL_DAY, Window, window_at
 from domain.budgets import Scope as Whose
@@ -17,11 +18,12 @@ from domain.errors import NotFound
 from domain.forecast import Forecast
 from domain.messages import Message
 from domain.money import ZERO, format_usd
-from gateway.amounts import credits_number, number, time_text, usd_number
+from gateway.amounts import Time, credits_number, number, time_text, usd_number
 from gateway.auth import bearer_of
 from gateway.bodies import NotFinite, media_type, parse_json, read_body
-from gateway.budget_change import USAGE, BudgetChange, read_change
+from gateway.budget_change import USAGE, BudgetChange, BudgetChangeBody, read_change
 from gateway.dependencies import Dependencies
+from gateway.openapi.description import JSON, Operation, answer
 from gateway.pool import run_in
 from gateway.problems import Problem
 from models.admission import Blocked, next_waiting, wake_deferred
@@ -35,10 +37,66 @@ MAX_BODY: Final = 64 * 1024
 _AT_ONCE: Final = timedelta(seconds=1)
 
 
+class WindowSaid(TypedDict):
+    """The day or month that a budget is in."""
+
+    name: str
+    starts_at: Time
+    ends_at: Time
+
+
+class ForecastSaid(TypedDict):
+    """What is to be expected by the end of a window, and how sure that is."""
+
+    expected_usd: float
+    low_usd: float
+    high_usd: float
+    past_days: int
+    reaches_limit_at: Time | None
+
+
+class BudgetTop(TypedDict):
+    """What the global daily budget says of itself."""
+
+    spent_usd: float
+    reserved_usd: float
+    free_usd: float | None
+    window: WindowSaid
+    note: str | None
+    forecast: ForecastSaid | None
+
+
+class BudgetSaid(BudgetTop):
+    """A budget with its window. A limit is a number or ``unlimited``; what is free is null then."""
+
+    budget: str
+    name: str
+    limit_usd: float | Literal["unlimited"]
+    limit_credits: float | Literal["unlimited"]
+    extra_usd: float
+    extra_until: Time | None
+    spent_credits: float
+    reserved_credits: float
+    free_credits: float | None
+    changed_by: str
+    changed_at: Time
+
+
+class BudgetsSaid(BudgetTop):
+    """The global daily budget, and every one that the token may see. Without a daily budget its limit is null."""
+
+    daily_limit_usd: float | Literal["unlimited"] | None
+    budgets: list[BudgetSaid]
+
+
 class BudgetResource:
     """``GET|PUT /v1/budget``. A change is in force with its commit, on every process."""
 
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ, "PUT": Scope.ADMIN}
+    operations: Mapping[str, Operation] = {
+        "GET": Operation("getBudget", {200: answer(BudgetsSaid)}),
+        "PUT": Operation("setBudget", {200: answer(BudgetsSaid)}, fails=(404, 415, 422), body={JSON: BudgetChangeBody}),
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._clock, self._settings = dependencies.pool, dependencies.clock, dependencies.settings
@@ -64,17 +122,17 @@ class BudgetResource:
             await self._publisher.nudge(Message("check_budget", {"job_id": str(waiting)}, str(uuid4()), milliseconds))
         resp.media = await run_in(self._pool, self._show, bearer)
 
-    def _show(self, bearer: Bearer) -> dict[str, Any]:
+    def _show(self, bearer: Bearer) -> BudgetsSaid:
         now = self._clock()
         visible = [found for found in balances(now, self._zone) if _may_see(bearer, found)]
         expected = forecasts(visible, now, self._zone)
         view = _View(now, self._settings.prices_at(now).usd_per_credit)
         budgets = [view.budget(found, expected[found.key]) for found in visible]
-        [daily] = [view for view in budgets if view["budget"] == str(GLOBAL_DAY)] or [
-            {**_UNSET, "window": view.window(window_at(GLOBAL_DAY.period, now, self._zone))}
-        ]
-        top = {name: daily[name] for name in ("spent_usd", "reserved_usd", "free_usd", "window", "note", "forecast")}
-        return {"daily_limit_usd": daily["limit_usd"], **top, "budgets": budgets}
+        daily = next((one for one in budgets if one["budget"] == str(GLOBAL_DAY)), None)
+        if daily is None:
+            window = view.window(window_at(GLOBAL_DAY.period, now, self._zone))
+            return {"daily_limit_usd": None, **_unset(window), "budgets": budgets}
+        return {"daily_limit_usd": daily["limit_usd"], **_top(daily), "budgets": budgets}
 
     def _change(self, body: object, who: str) -> UUID | None:
         """Change a budget; if that makes room, wake who waits, and answer the first of them."""
@@ -107,15 +165,26 @@ class BudgetResource:
             grant_extra(change.key, change.amount or ZERO, until, who=who, now=now, zone=self._zone)
 
 
-_UNSET: Final[Mapping[str, Any]] = {
-    "budget": str(GLOBAL_DAY),
-    "limit_usd": None,
-    "spent_usd": 0,
-    "reserved_usd": 0,
-    "free_usd": None,
-    "note": "no daily budget is set: nothing real is sent",
-    "forecast": None,
-}
+def _unset(window: WindowSaid) -> BudgetTop:
+    return {
+        "spent_usd": 0,
+        "reserved_usd": 0,
+        "free_usd": None,
+        "window": window,
+        "note": "no daily budget is set: nothing real is sent",
+        "forecast": None,
+    }
+
+
+def _top(daily: BudgetSaid) -> BudgetTop:
+    return {
+        "spent_usd": daily["spent_usd"],
+        "reserved_usd": daily["reserved_usd"],
+        "free_usd": daily["free_usd"],
+        "window": daily["window"],
+        "note": daily["note"],
+        "forecast": daily["forecast"],
+    }
 
 
 @dataclass(frozen=True)
@@ -125,8 +194,8 @@ class _View:
     now: datetime
     usd_per_credit: Decimal
 
-    def budget(self, balance: Balance, expected: Forecast) -> dict[str, Any]:
-        """A budget with its window. A limit is a number or ``unlimited``; what is free is null then."""
+    def budget(self, balance: Balance, expected: Forecast) -> BudgetSaid:
+        """A budget with its window."""
         return {
             "budget": str(balance.key),
             "name": balance.key.words,
@@ -147,7 +216,7 @@ class _View:
             "changed_at": time_text(balance.changed_at),
         }
 
-    def window(self, window: Window) -> dict[str, Any]:
+    def window(self, window: Window) -> WindowSaid:
         """A window."""
         return {
             "name": window.name,
@@ -155,7 +224,7 @@ class _View:
             "ends_at": time_text(window.ends_at),
         }
 
-    def _forecast(self, expected: Forecast) -> dict[str, Any]:
+    def _forecast(self, expected: Forecast) -> ForecastSaid:
         return {
             "expected_usd": self._usd(expected.expected),
             "low_usd": self._usd(expected.low),
@@ -176,7 +245,7 @@ class _View:
     def _limit_usd(self, balance: Balance) -> float:
         return self._usd(balance.amount or 0) if balance.usd is None else number(balance.usd)
 
-    def _limit(self, amount: int | None, shown: float) -> str | float:
+    def _limit(self, amount: int | None, shown: float) -> Literal["unlimited"] | float:
         return "unlimited" if amount is None else shown
 
     def _usd(self, amount: int) -> int | float:

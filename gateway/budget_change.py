@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, NotRequired
+
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
 
 from domain.budgets import GLOBAL_DAY, MOST_CREDITS, MOST_USD, BudgetKey, parse_budget_key
 from domain.clock import parse_utc
 from domain.errors import OrderRefused
 from domain.money import MILLI, Millicredits, from_usd
+from gateway.amounts import Time
 
 LIMITS: Final = ("daily_limit_usd", "limit_usd", "limit_credits")
 EXTRAS: Final = ("extra_usd", "extra_credits")
@@ -19,6 +23,82 @@ USAGE: Final = (
     'send {"daily_limit_usd": 12.5}, {"budget": "tenant:acme/month", "limit_usd": 100} '
     'or {"extra_usd": 5, "until": "2026-11-25T18:00:00Z"}'
 )
+
+
+_EXACT: Final = ConfigDict(extra="forbid")
+_UUID: Final = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+
+Usd = Annotated[float, Field(ge=0, le=float(MOST_USD))]
+Credits = Annotated[float, Field(ge=0, le=float(MOST_CREDITS))]
+SomeUsd = Annotated[float, Field(gt=0, le=float(MOST_USD))]
+SomeCredits = Annotated[float, Field(gt=0, le=float(MOST_CREDITS))]
+Whose = Annotated[
+    str,
+    Field(
+        pattern=rf"^(global|tenant:[^/\n]{{1,250}}|user:{_UUID})(/day|/month)?$",
+        examples=["global/day", "tenant:acme/month"],
+    ),
+]
+
+
+class _Named(TypedDict):
+    """Of which budget; of the global daily one if none is named."""
+
+    __pydantic_config__ = _EXACT  # type: ignore[misc]
+
+    budget: NotRequired[Whose]
+
+
+class DailyLimitUsd(TypedDict):
+    """A limit of the global daily budget."""
+
+    __pydantic_config__ = _EXACT  # type: ignore[misc]
+
+    daily_limit_usd: Usd | Literal["unlimited"]
+
+
+class LimitUsd(_Named):
+    """A limit in dollars."""
+
+    limit_usd: Usd | Literal["unlimited"]
+
+
+class LimitCredits(_Named):
+    """A limit in credits."""
+
+    limit_credits: Credits | Literal["unlimited"]
+
+
+class ExtraUsd(_Named):
+    """Dollars on top of a limit, until a moment."""
+
+    extra_usd: SomeUsd
+    until: Time
+
+
+class ExtraCredits(_Named):
+    """Credits on top of a limit, until a moment."""
+
+    extra_credits: SomeCredits
+    until: Time
+
+
+class NoExtraUsd(_Named):
+    """What was granted on top of a limit, taken back."""
+
+    extra_usd: Literal[0]
+    until: NotRequired[Time]
+
+
+class NoExtraCredits(_Named):
+    """What was granted on top of a limit, taken back."""
+
+    extra_credits: Literal[0]
+    until: NotRequired[Time]
+
+
+BudgetChangeBody = DailyLimitUsd | LimitUsd | LimitCredits | ExtraUsd | ExtraCredits | NoExtraUsd | NoExtraCredits
+"""What `read_change` takes: one limit, or one increase."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +136,7 @@ def read_change(body: object, usd_per_credit: Decimal) -> BudgetChange:
     if name == "daily_limit_usd" and "budget" in body:
         raise OrderRefused("daily_limit_usd is the global daily budget's: for another one use limit_usd")
     amount = _amount(name, body[name], usd_per_credit, may_be_unlimited=not is_extra)
-    until = _until(body) if is_extra and amount else None
+    until = _until(body) if is_extra and (body[name] or "until" in body) else None
     if "until" in body and not is_extra:
         raise OrderRefused("until goes with extra_usd or extra_credits; a limit has no end")
     in_dollars = name.endswith("_usd") and amount is not None and not is_extra

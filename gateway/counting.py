@@ -6,16 +6,18 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from tempfile import TemporaryFile
-from typing import IO, Final
+from typing import IO, Annotated, Final
 
 import falcon.asgi
 from falcon.asgi.multipart import BodyPart, MultipartForm
 from falcon.media.multipart import MultipartFormHandler, MultipartParseOptions
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, create_model
+from pydantic_core import ErrorDetails
 
 from domain.documents import PageCount
 from domain.errors import OrderRefused, StoreUnavailable
 from domain.orders import safe_filename, size_limit
-from gateway.orders import FIELDS
+from gateway.orders import FIELDS, FILE, form_fields, json_fields
 from gateway.pool import run_in
 from gateway.requests import header_text
 from gateway.uploads import MAX_FIELD, part_names, part_text
@@ -25,6 +27,42 @@ from models.store import CHUNK
 MAX_FILES: Final = 100
 MAX_DOCUMENTS: Final = 10_000
 MAX_PAGES: Final = 1_000_000
+
+Pages = Annotated[int, Field(ge=1, le=MAX_PAGES, strict=True)]
+
+
+class CountedDocument(BaseModel):
+    """A document whose pages the sender has counted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pages: Pages
+    filename: str | None = None
+    pages_guessed: StrictBool = False
+    kind: str = "unknown"
+
+
+CountedPages: Final[type[BaseModel]] = create_model(
+    "CountedPages",
+    __doc__="One document by its pages, and how it would be ordered.",
+    __config__=ConfigDict(extra="forbid"),
+    pages=(Pages, ...),
+    **json_fields(),
+)
+CountedDocuments: Final[type[BaseModel]] = create_model(
+    "CountedDocuments",
+    __doc__="Documents by their pages, and how they would be ordered.",
+    __config__=ConfigDict(extra="forbid"),
+    documents=(Annotated[list[CountedDocument], Field(min_length=1, max_length=MAX_DOCUMENTS)], ...),
+    **json_fields(),
+)
+FormFiles: Final[type[BaseModel]] = create_model(
+    "FormFiles",
+    __doc__="Documents that are counted here, and how they would be ordered. Nothing of them is kept.",
+    __config__=ConfigDict(extra="forbid"),
+    file=(FILE | Annotated[list[FILE], Field(min_length=1, max_length=MAX_FILES)], ...),
+    **form_fields(),
+)
 
 
 @dataclass(frozen=True)
@@ -129,12 +167,17 @@ def counted_by_sender(body: Mapping[str, object]) -> Sequence[Counted]:
 
 
 def _said(document: object) -> Counted:
-    if not isinstance(document, dict) or set(document) - {"pages", "filename", "pages_guessed", "kind"}:
-        raise OrderRefused("each of documents must be an object with pages, and filename, pages_guessed, kind if known")
-    pages, guessed = document.get("pages"), document.get("pages_guessed", False)
-    filename, kind = document.get("filename") or "document", document.get("kind", "unknown")
-    if isinstance(pages, bool) or not isinstance(pages, int) or not 1 <= pages <= MAX_PAGES:
-        raise OrderRefused(f"pages must be a whole number from 1 to {MAX_PAGES:,}")
-    if not isinstance(guessed, bool) or not isinstance(filename, str) or not isinstance(kind, str):
-        raise OrderRefused("pages_guessed must be true or false, filename and kind texts")
-    return Counted(safe_filename(filename), PageCount(pages, guessed, kind[:20]))
+    try:
+        said = CountedDocument.model_validate(document)
+    except ValidationError as error:
+        raise OrderRefused(_fault(error.errors()[0])) from None
+    pages = PageCount(said.pages, said.pages_guessed, said.kind[:20])
+    return Counted(safe_filename(said.filename or "document"), pages)
+
+
+def _fault(error: ErrorDetails) -> str:
+    if error["type"] in {"model_type", "extra_forbidden", "missing"}:
+        return "each of documents must be an object with pages, and filename, pages_guessed, kind if known"
+    if error["loc"] == ("pages",):
+        return f"pages must be a whole number from 1 to {MAX_PAGES:,}"
+    return "pages_guessed must be true or false, filename and kind texts"

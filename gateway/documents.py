@@ -8,20 +8,22 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 import falcon.asgi
+from typing_extensions import TypedDict
 
 from domain.errors import OrderConflict
-from domain.job_state import STATUS_003, JobState
+from domain.job_state import STATUS_003, JobState, Provenance
 from domain.messages import Message
 from domain.orders import Order, raw_path
 from domain.pace import limits_of
-from domain.settings import Settings
-from gateway.amounts import credits_number, time_text, usd_number
+from domain.settings import Mode, Settings
+from gateway.amounts import Id, Time, credits_number, time_text, usd_number
 from gateway.auth import bearer_of
 from gateway.bodies import media_type, read_body
 from gateway.dependencies import Dependencies
-from gateway.erasure import Eraser
-from gateway.listing import cursor_of, limit_of, place_of, wanted_by
-from gateway.orders import OrderDesk, form_values, order_fields
+from gateway.erasure import Eraser, ErasureSaid
+from gateway.listing import DESCRIBED, cursor_of, limit_of, place_of, wanted_by
+from gateway.openapi.description import FORM, JSON, Operation, answer
+from gateway.orders import KEY, FormOrder, JsonOrder, OrderDesk, form_values, order_fields
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.requests import raw_headers
@@ -39,11 +41,92 @@ FIRST_LOOK: Final = timedelta(seconds=60)
 """When the clock looks at a new job if the nudge got lost."""
 MAX_JSON: Final = 1024 * 1024
 
+LOCATION: Final = "Where the job is looked at."
+
+
+class Ordered(TypedDict):
+    """A job that was made, or was there already for the same order."""
+
+    job_id: Id
+    document_id: Id
+    state: JobState
+
+
+class JobSaid(TypedDict):
+    """A job. Credits and dollars are numbers; `provenance` says where its result came from."""
+
+    job_id: Id
+    document_id: Id
+    user_id: Id
+    tenant: str
+    filename: str
+    state: JobState
+    status_003: str
+    tier: str
+    pages: int | None
+    pages_guessed: bool
+    parsed_pages: int | None
+    estimate_credits: float | None
+    credits: float
+    usd: float
+    provenance: Provenance | None
+    truncated: bool
+    reason: str | None
+    message: str | None
+    tags: list[str]
+    priority: int
+    correlation_id: Id
+    due_at: Time | None
+    created_at: Time
+    updated_at: Time
+    finished_at: Time | None
+    parsed_path: str | None
+    parsed_sha256: str | None
+    mode: Mode | None
+    reused_from: Id | None
+    redoes: Id | None
+
+
+class StepSaid(TypedDict):
+    """A change of a job, or of an attempt of it."""
+
+    at: Time
+    attempt_id: Id | None
+    before: str | None
+    after: str
+    who: str
+    why: str
+
+
+class JobInFull(JobSaid):
+    """A job with its history, and, before it has started, its place in the queue and its expected start."""
+
+    queue_position: int | None
+    expected_start_at: Time | None
+    history: list[StepSaid]
+
+
+class JobsSaid(TypedDict):
+    """A page of jobs; `next_cursor` is null on the last one."""
+
+    items: list[JobSaid]
+    next_cursor: str | None
+
 
 class Documents:
     """``POST /v1/documents``, ``GET /v1/documents``."""
 
     scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT, "GET": Scope.READ}
+    operations: Mapping[str, Operation] = {
+        "GET": Operation("listJobs", {200: answer(JobsSaid)}, fails=(400,), parameters=DESCRIBED),
+        "POST": Operation(
+            "orderDocument",
+            {202: answer(Ordered, Location=LOCATION)},
+            fails=(409, 415, 422),
+            parameters=[KEY],
+            body={FORM: FormOrder, JSON: JsonOrder},
+        ),
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._store, self._clock = dependencies.pool, dependencies.store, dependencies.clock
@@ -61,10 +144,11 @@ class Documents:
         # One more than is shown: whether there is a next page.
         found = await run_in(self._pool, lambda: list_jobs(wanted, limit + 1, place))
         shown = found[:limit]
-        resp.media = {
+        said: JobsSaid = {
             "items": [job_view(job, self._settings) for job in shown],
             "next_cursor": cursor_of(shown[-1]) if len(found) > limit else None,
         }
+        resp.media = said
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """202 and the job, once its row is committed and its bytes, if they were sent, are in the store.
@@ -84,7 +168,8 @@ class Documents:
         job = accepted.job
         resp.status = falcon.HTTP_202
         resp.location = f"/v1/documents/{job.job_id}"
-        resp.media = {"job_id": str(job.job_id), "document_id": str(job.document_id), "state": job.state}
+        said: Ordered = {"job_id": str(job.job_id), "document_id": str(job.document_id), "state": JobState(job.state)}
+        resp.media = said
 
     async def _accept(self, req: falcon.asgi.Request) -> Accepted:
         who = bearer_of(req).name
@@ -118,6 +203,10 @@ class DocumentJob:
     """``GET``, ``DELETE /v1/documents/{job_id}``."""
 
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ, "DELETE": Scope.SUBMIT}
+    operations: Mapping[str, Operation] = {
+        "GET": Operation("getJob", {200: answer(JobInFull)}, fails=(404, 410)),
+        "DELETE": Operation("deleteDocument", {200: answer(ErasureSaid)}, fails=(404,)),
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._eraser = Eraser(dependencies)
@@ -142,11 +231,12 @@ class DocumentJob:
         """
         resp.media = await self._eraser.delete(req, job_id)
 
-    def _view(self, job_id: UUID, bearer: Bearer) -> dict[str, Any]:
+    def _view(self, job_id: UUID, bearer: Bearer) -> JobInFull:
         # The history is read last, so that it is never behind the state.
         job = visible_job(job_id, bearer)
         place = queue_place_of(job, self._limits, self._clock())
-        return job_view(job, self._settings) | {
+        return {
+            **job_view(job, self._settings),
             "queue_position": place.before,
             "expected_start_at": time_text(place.starts_at),
             "history": [step_view(step) for step in history(job_id)],
@@ -186,7 +276,7 @@ def place(
     return accepted
 
 
-def job_view(job: Job, settings: Settings) -> dict[str, Any]:
+def job_view(job: Job, settings: Settings) -> JobSaid:
     """A job as JSON. Credits and dollars (at the price of its last day) are numbers, times RFC 3339 in UTC."""
     prices = settings.prices_at(job.finished_at or job.updated_at)
     return {
@@ -195,7 +285,7 @@ def job_view(job: Job, settings: Settings) -> dict[str, Any]:
         "user_id": str(job.document.user_id),
         "tenant": job.tenant,
         "filename": job.document.filename,
-        "state": job.state,
+        "state": JobState(job.state),
         "status_003": STATUS_003[JobState(job.state)],
         "tier": job.tier,
         "pages": job.pages,
@@ -204,7 +294,7 @@ def job_view(job: Job, settings: Settings) -> dict[str, Any]:
         "estimate_credits": None if job.estimate is None else credits_number(job.estimate),
         "credits": credits_number(job.cost),
         "usd": usd_number(job.cost, prices.usd_per_credit),
-        "provenance": job.provenance,
+        "provenance": None if job.provenance is None else Provenance(job.provenance),
         "truncated": job.truncated,
         "reason": job.reason,
         "message": job.message,
@@ -217,13 +307,13 @@ def job_view(job: Job, settings: Settings) -> dict[str, Any]:
         "finished_at": time_text(job.finished_at),
         "parsed_path": job.parsed_path,
         "parsed_sha256": job.parsed_sha256,
-        "mode": job.mode,
+        "mode": None if job.mode is None else Mode(job.mode),
         "reused_from": None if job.reused_from is None else str(job.reused_from),
         "redoes": None if job.redoes is None else str(job.redoes),
     }
 
 
-def step_view(step: History) -> dict[str, Any]:
+def step_view(step: History) -> StepSaid:
     """Who changed a job, or an attempt of it, when, from what to what, and why."""
     return {
         "at": time_text(step.at),

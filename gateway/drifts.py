@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Annotated, Any, Final, NotRequired
 
 import falcon.asgi
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
 
 from domain.budgets import MOST_CREDITS
 from domain.errors import OrderRefused
 from domain.money import MILLI, Millicredits
 from domain.settlement import DriftKind
-from gateway.amounts import credits_number, time_text
+from gateway.amounts import Id, Time, credits_number, time_text
 from gateway.auth import bearer_of
 from gateway.bodies import read_json
 from gateway.dependencies import Dependencies
+from gateway.openapi.description import JSON, Operation, answer
+from gateway.parameters import Truth, Whole
 from gateway.pool import run_in
 from models import attempts, drifts, jobs
 from models.control import instance_id
@@ -24,42 +28,89 @@ from models.tables import Drift
 from models.tokens import Bearer, Scope
 
 MAX_BODY: Final = 16 * 1024
-MOST: Final = 1000
-USUAL: Final = 100
+LIMIT: Final = Whole("limit", 100, 1, 1000, "How many are told at most.")
+ALL: Final = Truth("all", "Those that somebody has explained, too.")
 MOST_WORDS: Final = 500
 USAGE: Final = (
     'send {"explanation": "why"}, and "billed_credits" where the provider never told and you know what it billed'
 )
 
 
+class Explanation(TypedDict):
+    """A person's word, and what was billed, if the provider never told and the person knows."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    explanation: Annotated[str, Field(max_length=MOST_WORDS, pattern=r"\S")]
+    billed_credits: NotRequired[
+        Annotated[float, Field(ge=0, le=float(MOST_CREDITS), json_schema_extra={"multipleOf": 0.001})] | None
+    ]
+
+
+class DriftSaid(TypedDict):
+    """A bill that is not what was priced. `settled_credits` is what the attempt costs now."""
+
+    drift_id: int
+    kind: DriftKind
+    job_id: Id
+    attempt_id: Id
+    tenant: str
+    priced_credits: float
+    billed_credits: float | None
+    settled_credits: float | None
+    assumed: bool
+    at: Time
+    asked_again_at: Time | None
+    explained_at: Time | None
+    explained_by: str | None
+    explanation: str | None
+
+
+class DriftsSaid(TypedDict):
+    """Bills that are not what was priced."""
+
+    items: list[DriftSaid]
+
+
 class Drifts:
     """``GET /v1/drifts``."""
 
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+    operations: Mapping[str, Operation] = {
+        "GET": Operation(
+            "listDrifts",
+            {200: answer(DriftsSaid)},
+            fails=(400,),
+            parameters=[ALL.described, LIMIT.described],
+        )
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool = dependencies.pool
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Those that nobody has explained, newest first; ``?all=true`` tells the others too, ``?limit=`` how many.
+        """Bills that nobody has explained, newest first; ``?all=true`` tells the others too, ``?limit=`` how many.
 
         A token that is not an admin's sees its tenant's.
 
         Raises:
             Problem: 400, a parameter is malformed.
         """
-        every = req.get_param_as_bool("all", default=False)
-        most = req.get_param_as_int("limit", min_value=1, max_value=MOST, default=USUAL)
+        every, most = ALL.of(req), LIMIT.of(req)
         bearer = bearer_of(req)
         tenant = None if bearer.may(Scope.ADMIN) else bearer.tenant
-        found = await run_in(self._pool, lambda: drifts.find(most, every=bool(every), tenant=tenant))
-        resp.media = {"items": [_view(drift) for drift in found]}
+        found = await run_in(self._pool, lambda: drifts.find(most, every=every, tenant=tenant))
+        said: DriftsSaid = {"items": [_view(drift) for drift in found]}
+        resp.media = said
 
 
 class DriftExplanation:
     """``POST /v1/drifts/{drift_id}/explain``."""
 
     scopes: Mapping[str, Scope] | None = {"POST": Scope.ADMIN}
+    operations: Mapping[str, Operation] = {
+        "POST": Operation("explainDrift", {200: answer(DriftSaid)}, fails=(404, 415, 422), body={JSON: Explanation})
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._clock = dependencies.pool, dependencies.clock
@@ -76,7 +127,7 @@ class DriftExplanation:
         words, billed = _read(await read_json(req, MAX_BODY, USAGE))
         resp.media = await run_in(self._pool, self._explain, drift_id, words, billed, bearer_of(req))
 
-    def _explain(self, drift_id: int, words: str, billed: Millicredits | None, bearer: Bearer) -> dict[str, Any]:
+    def _explain(self, drift_id: int, words: str, billed: Millicredits | None, bearer: Bearer) -> DriftSaid:
         drift, now = drifts.get(drift_id), self._clock()
         with jobs.owning(drift.attempt.job_id):
             if billed is not None:
@@ -105,11 +156,11 @@ def _read(body: Any) -> tuple[str, Millicredits | None]:
     return words.strip(), Millicredits(int(amount * MILLI))
 
 
-def _view(drift: Drift) -> dict[str, Any]:
+def _view(drift: Drift) -> DriftSaid:
     attempt = drift.attempt
     return {
         "drift_id": drift.drift_id,
-        "kind": drift.kind,
+        "kind": DriftKind(drift.kind),
         "job_id": str(attempt.job_id),
         "attempt_id": str(drift.attempt_id),
         "tenant": attempt.job.tenant,

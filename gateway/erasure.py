@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 from uuid import UUID, uuid4
 
 import falcon.asgi
+from typing_extensions import TypedDict
 
 from domain.errors import NotFound
 from domain.messages import Message
-from gateway.amounts import time_text
+from gateway.amounts import Id, Time, time_text
 from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
+from gateway.openapi.description import Operation, answer
 from gateway.pool import run_in
 from gateway.visibility import job_or_remains
 from models.control import instance_id
 from models.erasures import get_erasure, open_erasure, remove_stored, things_of
 from models.tables import Erasure, Job
 from models.tokens import Bearer, Scope
+
+
+class RemovedSaid(TypedDict):
+    """What was removed. `where` is a path in the store, a URL at the provider, or ``database``."""
+
+    what: str
+    where: str
+    outcome: str | None
+    at: Time | None
+
+
+class ErasureSaid(TypedDict):
+    """The record of an erasure; `finished_at` is null while something is left, and `waits_for` says what keeps it."""
+
+    job_id: Id
+    document_id: Id
+    asked_at: Time
+    asked_by: str
+    why: str
+    finished_at: Time | None
+    due_at: Time | None
+    waits_for: str | None
+    removed: list[RemovedSaid]
 
 
 class Eraser:
@@ -29,7 +53,7 @@ class Eraser:
         self._publisher, self._host_clock = dependencies.publisher, dependencies.host_clock
         self._has_exchange = dependencies.settings.amqp_url is not None
 
-    async def delete(self, req: falcon.asgi.Request, job_id: UUID) -> dict[str, Any]:
+    async def delete(self, req: falcon.asgi.Request, job_id: UUID) -> ErasureSaid:
         """Delete a job's document; answers the record of the erasure. Asked again, the same.
 
         Raises:
@@ -62,6 +86,7 @@ class JobErasure:
     """``GET /v1/documents/{job_id}/erasure``."""
 
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+    operations: Mapping[str, Operation] = {"GET": Operation("getErasure", {200: answer(ErasureSaid)}, fails=(404,))}
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool = dependencies.pool
@@ -75,7 +100,7 @@ class JobErasure:
         resp.media = await run_in(self._pool, _view, job_id, bearer_of(req))
 
 
-def _view(job_id: UUID, bearer: Bearer) -> dict[str, Any]:
+def _view(job_id: UUID, bearer: Bearer) -> ErasureSaid:
     job = job_or_remains(job_id, bearer)
     return erasure_view(job, _erasure_of(job))
 
@@ -87,8 +112,8 @@ def _erasure_of(job: Job) -> Erasure:
     return erasure
 
 
-def erasure_view(job: Job, erasure: Erasure) -> dict[str, Any]:
-    """An erasure as JSON. `where` is a path in the store, a URL at the provider, or ``database``."""
+def erasure_view(job: Job, erasure: Erasure) -> ErasureSaid:
+    """An erasure as JSON."""
     return {
         "job_id": str(job.job_id),
         "document_id": str(job.document_id),

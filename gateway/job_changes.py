@@ -7,9 +7,12 @@ from uuid import UUID
 
 import falcon.asgi
 
+from domain.job_state import JobState
+from gateway.amounts import Id
 from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
-from gateway.documents import FIRST_LOOK, job_view, nudge
+from gateway.documents import FIRST_LOOK, LOCATION, JobSaid, Ordered, job_view, nudge
+from gateway.openapi.description import Operation, answer
 from gateway.pool import run_in
 from gateway.visibility import visible_job
 from models.cancel import cancel_job
@@ -19,10 +22,19 @@ from models.tables import Job
 from models.tokens import Bearer, Scope
 
 
+class Retried(Ordered):
+    """A job that was made in place of another one."""
+
+    redoes: Id
+
+
 class JobCancel:
     """``POST /v1/documents/{job_id}/cancel``."""
 
     scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT}
+    operations: Mapping[str, Operation] = {
+        "POST": Operation("cancelJob", {200: answer(JobSaid)}, fails=(404, 409, 410))
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._clock, self._settings = dependencies.pool, dependencies.clock, dependencies.settings
@@ -47,6 +59,9 @@ class JobRetry:
     """``POST /v1/documents/{job_id}/retry``."""
 
     scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT}
+    operations: Mapping[str, Operation] = {
+        "POST": Operation("retryJob", {202: answer(Retried, Location=LOCATION)}, fails=(404, 409, 410))
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._clock = dependencies.pool, dependencies.clock
@@ -64,12 +79,13 @@ class JobRetry:
         await self._publisher.nudge(nudge(actor, job.job_id, self._host_clock()))
         resp.status = falcon.HTTP_202
         resp.location = f"/v1/documents/{job.job_id}"
-        resp.media = {
+        said: Retried = {
             "job_id": str(job.job_id),
             "document_id": str(job.document_id),
-            "state": job.state,
+            "state": JobState(job.state),
             "redoes": str(job_id),
         }
+        resp.media = said
 
     def _retry(self, job_id: UUID, bearer: Bearer) -> Job:
         now = self._clock()

@@ -3,33 +3,111 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import falcon.asgi
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
 
 from domain.pace import limits_of
-from gateway.amounts import time_text
+from gateway.amounts import Id, Time, time_text
 from gateway.auth import bearer_of
 from gateway.bodies import read_json
 from gateway.dependencies import Dependencies
+from gateway.openapi.description import JSON, Operation, answer
+from gateway.parameters import Whole
 from gateway.pool import run_in
 from gateway.problems import Problem
 from models.database import server_now
-from models.limits import NAMES, NONE, change
+from models.limits import MOST_IN_FLIGHT, NAMES, NONE, change
 from models.pace import Pacer
 from models.pace_view import RouteView, Waiting, view_limits, view_waiting
 from models.tokens import Bearer, Scope
 
 MAX_BODY: Final = 16 * 1024
-USUAL_WAITING: Final = 100
-MOST_WAITING: Final = 1000
+WAITING: Final = Whole("waiting", 100, 0, 1000, "How many of the jobs that wait are told at most.")
 USAGE: Final = 'send {"parse": "50/10"}: names ' + ", ".join(NAMES) + "; values COUNT/SECONDS, a number, or default"
+
+_RATE: Final = "[1-9][0-9]{0,8}/[1-9][0-9]{0,8}"
+
+Default = Literal["default"]
+Nothing = Literal["none"] | None
+Rates = Annotated[str, Field(pattern=f"^{_RATE}(,{_RATE})*$", examples=["50/10", "50/10,200/60"])]
+InFlight = Annotated[int, Field(ge=1, le=MOST_IN_FLIGHT)] | Annotated[str, Field(pattern="^[1-9][0-9]{0,5}$")]
+
+
+class LimitsChange(TypedDict, total=False):
+    """The limits to be set: COUNT/SECONDS, or ``default`` for what the settings say."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", json_schema_extra={"minProperties": 1})  # type: ignore[misc]
+
+    parse: Rates | Default
+    upload: Rates | Default
+    read: Rates | Default
+    hourly: Rates | Default | Nothing
+    in_flight: InFlight | Default | Nothing
+
+
+class UsedSaid(TypedDict):
+    """How many calls a window holds now."""
+
+    window: str
+    calls: int
+
+
+class LearnedSaid(TypedDict):
+    """What a 429 taught."""
+
+    ceiling: int
+    seconds: int
+    cut_at: Time
+
+
+class LimitSaid(TypedDict):
+    """One limit as it stands, and what limits now, in one sentence."""
+
+    name: str
+    in_force: str
+    configured: str
+    set_by: str | None
+    set_at: Time | None
+    used: list[UsedSaid]
+    under_way: int
+    waiting: int
+    next_slot_at: Time | None
+    learned: LearnedSaid | None
+    explanation: str
+
+
+class WaitingSaid(TypedDict):
+    """A job that waits: for which limit, until when, and why."""
+
+    job_id: Id
+    limit: str
+    at: Time | None
+    why: str
+
+
+class LimitsSaid(TypedDict):
+    """Every limit in force, and who waits for it."""
+
+    parse: str | None
+    upload: str | None
+    read: str | None
+    hourly: str | None
+    in_flight: int | None
+    limits: list[LimitSaid]
+    waiting: list[WaitingSaid]
 
 
 class LimitsResource:
     """``GET|PUT /v1/limits``."""
 
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ, "PUT": Scope.ADMIN}
+    operations: Mapping[str, Operation] = {
+        "GET": Operation("getLimits", {200: answer(LimitsSaid)}, fails=(400,), parameters=[WAITING.described]),
+        "PUT": Operation("setLimits", {200: answer(LimitsSaid)}, fails=(415, 422), body={JSON: LimitsChange}),
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool = dependencies.pool
@@ -43,7 +121,7 @@ class LimitsResource:
         Raises:
             Problem: 400, the number is malformed.
         """
-        most = req.get_param_as_int("waiting", min_value=0, max_value=MOST_WAITING, default=USUAL_WAITING)
+        most = WAITING.of(req)
         resp.media = await run_in(self._pool, self._show, bearer_of(req), most)
 
     async def on_put(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
@@ -58,31 +136,36 @@ class LimitsResource:
             raise Problem(422, "malformed_limits", USAGE)
         resp.media = await run_in(self._pool, self._set, body, bearer_of(req))
 
-    def _set(self, body: Mapping[str, object], bearer: Bearer) -> dict[str, Any]:
+    def _set(self, body: Mapping[str, object], bearer: Bearer) -> LimitsSaid:
         self._pacer.reset(change(body, bearer.name))
-        return self._show(bearer, USUAL_WAITING)
+        return self._show(bearer, WAITING.usual)
 
-    def _show(self, bearer: Bearer, most: int) -> dict[str, Any]:
+    def _show(self, bearer: Bearer, most: int) -> LimitsSaid:
         views = view_limits(self._pacer.limits, server_now())
         waiting = view_waiting(most, tenant=None if bearer.may(Scope.ADMIN) else bearer.tenant)
+        values = {view.name: _value(view) for view in views}
         return {
-            **{view.name: _value(view) for view in views},
+            "parse": values["parse"],
+            "upload": values["upload"],
+            "read": values["read"],
+            "hourly": values["hourly"],
+            "in_flight": values["in_flight"],
             "limits": [_limit(view) for view in views],
             "waiting": [_waiting(job) for job in waiting],
         }
 
 
-def _value(view: RouteView) -> str | int | None:
+def _value(view: RouteView) -> Any:
     if view.in_force == NONE:
         return None
     return int(view.in_force) if view.name == "in_flight" else view.in_force
 
 
-def _waiting(job: Waiting) -> dict[str, Any]:
+def _waiting(job: Waiting) -> WaitingSaid:
     return {"job_id": str(job.job_id), "limit": job.limit, "at": time_text(job.at), "why": job.why}
 
 
-def _limit(view: RouteView) -> dict[str, Any]:
+def _limit(view: RouteView) -> LimitSaid:
     learned = view.learned
     return {
         "name": view.name,

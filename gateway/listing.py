@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import falcon.asgi
+from pydantic import Field
 
 from domain.clock import parse_utc
 from domain.job_state import JobState
 from gateway.auth import bearer_of
 from gateway.bodies import check_text
+from gateway.openapi.description import Parameter
+from gateway.parameters import Whole, once
 from gateway.problems import Problem
 from models.listing import Place, Wanted
 from models.tables import Job
 from models.tokens import Scope
 
-MOST: Final = 1000
-USUAL: Final = 50
 MOST_TEXT: Final = 200
-PARAMETERS: Final = frozenset({"state", "document_id", "user_id", "tenant", "q", "limit", "cursor"})
+LIMIT: Final = Whole("limit", 50, 1, 1000, "How many a page has at most.")
+Text = Annotated[str, Field(min_length=1, max_length=MOST_TEXT)]
+_STATE: Final = f"({'|'.join(JobState)})"
+States = Annotated[str, Field(pattern=f"^{_STATE}(,{_STATE})*$")]
+DESCRIBED: Final = (
+    Parameter("state", States, "In one of these states, comma-separated."),
+    Parameter("document_id", UUID, "Of this document."),
+    Parameter("user_id", UUID, "Of this user."),
+    Parameter("tenant", Text, "Of this tenant; of another one than the token's for an admin only."),
+    Parameter("q", Text, "With this in the document's name."),
+    LIMIT.described,
+    Parameter("cursor", Text, "The `next_cursor` of the page before."),
+)
+PARAMETERS: Final = frozenset(each.name for each in DESCRIBED)
 
 
 def wanted_by(req: falcon.asgi.Request) -> Wanted:
@@ -50,9 +64,9 @@ def limit_of(req: falcon.asgi.Request) -> int:
     """How many jobs a page has.
 
     Raises:
-        falcon.HTTPInvalidParam: 400.
+        Problem: 400.
     """
-    return req.get_param_as_int("limit", min_value=1, max_value=MOST, default=USUAL)
+    return LIMIT.of(req)
 
 
 def place_of(req: falcon.asgi.Request) -> Place | None:
@@ -104,7 +118,7 @@ def _uuid(req: falcon.asgi.Request, name: str) -> UUID | None:
 
 
 def _text(req: falcon.asgi.Request, name: str) -> str | None:
-    said = req.get_param(name)
+    said = once(req, name)
     if said is None:
         return None
     try:

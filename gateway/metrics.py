@@ -15,6 +15,7 @@ from domain.breaker import BreakerState
 from domain.money import to_credits
 from domain.settlement import DriftKind
 from gateway.dependencies import Dependencies
+from gateway.openapi.description import Answer, Operation
 from gateway.pool import run_in
 from models.gauges import Gauges, read_gauges
 from models.tokens import Scope
@@ -26,13 +27,14 @@ class Metrics:
     """``GET /metrics``. It needs no token, and names no tenant, user or document."""
 
     scopes: Mapping[str, Scope] | None = None
+    operations: Mapping[str, Operation] = {"GET": Operation("getMetrics", {200: Answer({CONTENT_TYPE_LATEST: str})})}
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._clock = dependencies.pool, dependencies.clock
         self._zone = dependencies.settings.budget_timezone
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """The numbers of this moment.
+        """The installation in numbers, as Prometheus reads them.
 
         Raises:
             StoreUnavailable: 503.

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, Literal
 
 import falcon.asgi
+from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import TypedDict
 
+from domain.breaker import BreakerState
 from domain.errors import StoreUnavailable, WrongSchema
-from domain.pace import limits_of
+from domain.pace import Route, limits_of
 from domain.setting_sources import without_password
 from domain.settings import Mode, Settings, setting_names
-from gateway.amounts import time_text
+from gateway.amounts import Time, time_text
 from gateway.auth import bearer_of
 from gateway.bodies import read_json
 from gateway.dependencies import Dependencies
+from gateway.openapi.description import JSON, Operation, answer
 from gateway.pool import run_in
 from gateway.problems import Problem
 from models.admission import wake_deferred
@@ -32,20 +36,66 @@ DATABASE_TIMEOUT_S: Final = 5.0
 MAX_BODY: Final = 64 * 1024
 
 
+class Health(TypedDict):
+    """It is alive."""
+
+    status: Literal["ok"]
+
+
+class Readiness(TypedDict):
+    """Whether work is accepted, and what is missing for that, a sentence each."""
+
+    status: Literal["ready", "unavailable"]
+    missing: list[str]
+
+
+class ModeChange(BaseModel):
+    """Who is to parse."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    mode: Mode
+
+
+class EndpointSaid(TypedDict):
+    """An endpoint of the provider, and its circuit breaker."""
+
+    endpoint: Route
+    state: BreakerState
+    since: Time | None
+    why: str | None
+    next_try_at: Time | None
+
+
+class ModeSaid(TypedDict):
+    """Who parses, and how the provider is."""
+
+    mode: Mode
+    source: str
+    provider: str | None
+    endpoints: list[EndpointSaid]
+    out_of_credits_until: Time | None
+
+
 class Healthz:
     """``GET /healthz``: the process answers. It asks nobody else."""
 
     scopes: Mapping[str, Scope] | None = None
+    operations: Mapping[str, Operation] = {"GET": Operation("getHealth", {200: answer(Health)})}
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """200, always."""
-        resp.media = {"status": "ok"}
+        said: Health = {"status": "ok"}
+        resp.media = said
 
 
 class Readyz:
     """``GET /readyz``: whether work is accepted."""
 
     scopes: Mapping[str, Scope] | None = None
+    operations: Mapping[str, Operation] = {
+        "GET": Operation("getReadiness", {200: answer(Readiness), 503: answer(Readiness)})
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._dependencies = dependencies
@@ -53,7 +103,8 @@ class Readyz:
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """200, or 503 and what is missing."""
         missing = await find_missing(self._dependencies)
-        resp.media = {"status": "unavailable" if missing else "ready", "missing": missing}
+        said: Readiness = {"status": "unavailable" if missing else "ready", "missing": missing}
+        resp.media = said
         if missing:
             resp.status = falcon.HTTP_503
 
@@ -77,6 +128,10 @@ class ModeResource:
     """``GET|PUT /v1/mode``: who parses, in force on every process within a second."""
 
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ, "PUT": Scope.ADMIN}
+    operations: Mapping[str, Operation] = {
+        "GET": Operation("getMode", {200: answer(ModeSaid)}),
+        "PUT": Operation("setMode", {200: answer(ModeSaid)}, fails=(415, 422), body={JSON: ModeChange}),
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._clock = dependencies.pool, dependencies.clock
@@ -96,7 +151,7 @@ class ModeResource:
         check_mode(mode, self._settings)
         resp.media = await run_in(self._pool, self._switch, mode, bearer_of(req).name)
 
-    def _switch(self, mode: Mode, who: str) -> dict[str, Any]:
+    def _switch(self, mode: Mode, who: str) -> ModeSaid:
         """A person has looked at it: what kept us from sending is forgotten, and tried anew."""
         now = self._clock()
         set_mode(mode, self._configured, who=who, now=now)
@@ -110,11 +165,11 @@ class ModeResource:
         events = ServiceEvents(instance_id(now), exchange=self._settings.amqp_url is not None)
         return Pacer(limits_of(self._settings), server_now, on_change=events.breaker_changed)
 
-    def _show(self) -> dict[str, Any]:
+    def _show(self) -> ModeSaid:
         mode, account = read_mode(self._configured, self._settings.mode_source), read_account()
         out_until = account.until if account is not None and account.until > self._clock() else None
         return {
-            "mode": mode.mode.value,
+            "mode": mode.mode,
             "source": mode.source,
             "provider": without_password(self._settings.base_url) if self._settings.api_key is not None else None,
             "endpoints": [_endpoint(view) for view in view_breakers(self._clock())],
@@ -139,17 +194,18 @@ def check_mode(mode: Mode, settings: Settings) -> None:
 
 async def _read_mode_body(req: falcon.asgi.Request) -> Mode:
     body = await read_json(req, MAX_BODY, 'send JSON, such as {"mode": "mock"}')
-    modes = [mode.value for mode in Mode]
-    if not isinstance(body, dict) or set(body) != {"mode"} or body["mode"] not in modes:
-        raise Problem(422, "unknown_mode", f'send {{"mode": ...}} with one of {", ".join(modes)}')
-    return Mode(body["mode"])
+    try:
+        return ModeChange.model_validate(body).mode
+    except ValidationError:
+        modes = ", ".join(mode.value for mode in Mode)
+        raise Problem(422, "unknown_mode", f'send {{"mode": ...}} with one of {modes}') from None
 
 
-def _endpoint(view: EndpointView) -> dict[str, Any]:
+def _endpoint(view: EndpointView) -> EndpointSaid:
     breaker = view.breaker
     return {
-        "endpoint": view.route.value,
-        "state": view.state.value,
+        "endpoint": view.route,
+        "state": view.state,
         "since": time_text(breaker.opened_at),
         "why": breaker.why or None,
         "next_try_at": time_text(breaker.probe_at),

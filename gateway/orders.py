@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from types import NoneType
+from typing import Annotated, Any, Final, Literal, get_args
 from uuid import UUID, uuid4, uuid5
 
 import falcon.asgi
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from domain.errors import OrderRefused
 from domain.messages import describe
-from domain.orders import Order
+from domain.orders import Order, UrlText
 from domain.pricing import check_options
 from domain.settings import Settings
 from gateway.auth import bearer_of
 from gateway.bodies import check_text, parse_json
+from gateway.openapi.description import Parameter
 from gateway.operations import check_mode
 from gateway.problems import Problem
 from gateway.requests import correlation_id, header_text, raw_headers
@@ -25,6 +27,62 @@ from models.tokens import Scope
 FIELDS: Final = frozenset(Order.model_fields) - {"source"}
 """What an order may say, by form or JSON; the document itself is the file or `source_url`."""
 MAX_KEY: Final = 255
+_PRINTABLE: Final = "!-~\u00a1-\u00ac\u00ae-\u00ff"
+KEY: Final = Parameter(
+    "Idempotency-Key",
+    Annotated[str, Field(pattern=f"^[{_PRINTABLE}]([ {_PRINTABLE}]{{0,{MAX_KEY - 2}}}[{_PRINTABLE}])?$")],
+    "Makes it harmless to send this again: the same key with the same order is the same job.",
+    "header",
+)
+
+
+HttpUrl = Annotated[UrlText, Field(json_schema_extra={"format": "uri", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://"})]
+FILE = Annotated[str, Field(min_length=1, json_schema_extra={"contentMediaType": "application/octet-stream"})]
+_Options = Annotated[str, Field(json_schema_extra={"contentMediaType": "application/json"})]
+# A form's numbers are read as JSON, and null counts as left out there.
+_Priority = Annotated[int, *Order.model_fields["priority"].metadata] | Literal["null"]
+_Tags = Annotated[str, Field(description="Comma-separated, or repeated.")]
+
+
+def json_fields() -> dict[str, Any]:
+    """The fields of an order in JSON, for `create_model`. What is null counts as left out."""
+    return _fields(None, {"callback_url": HttpUrl})
+
+
+def form_fields() -> dict[str, Any]:
+    """The fields of an order in a form, for `create_model`. What is empty counts as left out."""
+    return _fields(Literal[""], {"callback_url": HttpUrl, "options": _Options, "priority": _Priority, "tags": _Tags})
+
+
+def _fields(alternative: Any, described: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {name: Order.model_fields[name] for name in sorted(FIELDS - set(described))}
+    kinds = {
+        name: Annotated[_given(field.annotation), *field.metadata, Field(json_schema_extra=field.json_schema_extra)]
+        for name, field in fields.items()
+    }
+    return {name: (kind | alternative, None) for name, kind in {**kinds, **described}.items()}
+
+
+def _given(kind: Any) -> Any:
+    """What a field is if it is given."""
+    choices = [choice for choice in get_args(kind) if choice is not NoneType]
+    return choices[0] if NoneType in get_args(kind) else kind
+
+
+JsonOrder: Final[type[BaseModel]] = create_model(
+    "JsonOrder",
+    __doc__="One document to parse, which is fetched from where it is.",
+    __config__=ConfigDict(extra="forbid"),
+    source_url=(HttpUrl, ...),
+    **json_fields(),
+)
+FormOrder: Final[type[BaseModel]] = create_model(
+    "FormOrder",
+    __doc__="One document to parse, which comes along.",
+    __config__=ConfigDict(extra="forbid"),
+    file=(FILE, ...),
+    **form_fields(),
+)
 
 
 class OrderDesk:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NotRequired
 from urllib.parse import quote
 
 import falcon
 import falcon.asgi
 import structlog
+from typing_extensions import TypedDict
 
 from domain.errors import (
     Misconfigured,
@@ -28,9 +29,38 @@ from domain.errors import (
 )
 from domain.orders import Order
 from domain.signatures import BadSignature
+from gateway.amounts import Id
 from gateway.requests import correlation_id
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+
+class ProblemDetails(TypedDict):
+    """What is wrong (RFC 9457); some have members of their own beside these."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    correlation_id: Id
+
+
+class InvalidPart(TypedDict):
+    """A part of a request that is not right."""
+
+    loc: list[str]
+    msg: str
+    type: str
+
+
+class LlamaCloudProblem(TypedDict):
+    """What is wrong, as LlamaCloud says it."""
+
+    detail: str | list[InvalidPart]
+    correlation_id: NotRequired[Id]
+
+
 FIELD_NAMES: Final = frozenset({*Order.model_fields, "documents", "pages"})
 """What a detail may begin with that is no word of a sentence."""
 RETRY_AFTER_S: Final = 5

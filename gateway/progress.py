@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Final
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import falcon.asgi
 from falcon.asgi import SSEvent
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from domain.errors import StoreUnavailable
 from domain.job_state import FINAL
 from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
 from gateway.documents import job_view, step_view
+from gateway.openapi.description import EMPTY, Answer, Operation, Parameter
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.requests import header_text
@@ -39,10 +42,33 @@ MOST_A_TOKEN: Final = 50
 """So that no tenant's streams keep another one's out."""
 
 
+class EventSaid(TypedDict):
+    """An event of the stream: `step` has a transition in its data, as JSON, and `end`, which is the last, the job."""
+
+    event: Literal["step", "end"]
+    id: str
+    data: str
+
+
 class JobEvents:
     """Follows a job."""
 
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+    operations: Mapping[str, Operation] = {
+        "GET": Operation(
+            "followJob",
+            {200: Answer({"text/event-stream": EventSaid}), 204: EMPTY},
+            fails=(400, 404, 410),
+            parameters=[
+                Parameter(
+                    "Last-Event-ID",
+                    Annotated[str, Field(pattern="^[0-9]{1,18}$")],
+                    "The id of the last event that was seen: those after it are told.",
+                    "header",
+                )
+            ],
+        )
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._settings = dependencies.pool, dependencies.settings
@@ -96,7 +122,9 @@ def _news(job_id: UUID, after: int) -> tuple[Job, Sequence[History]]:
 
 
 def _last_event(req: falcon.asgi.Request) -> int:
-    said = header_text(req, "Last-Event-ID") or "0"
+    said = header_text(req, "Last-Event-ID")
+    if said is None:
+        return 0
     if not said.isascii() or not said.isdigit() or len(said) > 18:
         raise Problem(400, "bad_last_event_id", "Last-Event-ID must be the id of an event of this stream")
     return int(said)

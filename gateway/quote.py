@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import falcon.asgi
+from typing_extensions import TypedDict
 
 from domain.budgets import applicable
 from domain.errors import OrderRefused
@@ -15,10 +16,12 @@ from domain.money import Millicredits
 from domain.orders import Order
 from domain.prices import Prices
 from domain.pricing import Quote, price
-from gateway.amounts import credits_number, time_text, usd_number
+from domain.settings import Mode, OnExhausted
+from gateway.amounts import Time, credits_number, time_text, usd_number
 from gateway.bodies import media_type, parse_json, read_body
-from gateway.counting import Counted, CountingDesk, counted_by_sender
+from gateway.counting import Counted, CountedDocuments, CountedPages, CountingDesk, FormFiles, counted_by_sender
 from gateway.dependencies import Dependencies
+from gateway.openapi.description import FORM, JSON, Operation, answer
 from gateway.orders import OrderDesk, form_values
 from gateway.pool import run_in
 from gateway.problems import Problem
@@ -28,14 +31,54 @@ from models.forecasts import count_waiting
 from models.tokens import Scope
 
 MAX_JSON: Final = 2 * 1024 * 1024
-NEVER: Final = "never"
+NEVER: Final[Literal["never"]] = "never"
+Start = Time | Literal["never"] | None
+"""Null for what can start now."""
 _OWN_FIELDS: Final = ("pages", "documents")
+
+
+class FileQuote(TypedDict):
+    """What a document costs at most, whether that fits the budgets, and when it could start if not."""
+
+    filename: str
+    kind: str
+    pages: int
+    pages_guessed: bool
+    tier: str
+    credits: float
+    usd: float
+    fits: bool
+    starts_at: Start
+    reason: str | None
+
+
+class QuoteSaid(TypedDict):
+    """What documents cost at most, each and together."""
+
+    files: list[FileQuote]
+    tier: str
+    pages: int
+    credits: float
+    usd: float
+    fits: bool
+    starts_at: Start
+    waiting: int
+    mode: Mode
+    on_budget_exhausted: OnExhausted
 
 
 class Quotes:
     """``POST /v1/quote``."""
 
     scopes: Mapping[str, Scope] | None = {"POST": Scope.READ}
+    operations: Mapping[str, Operation] = {
+        "POST": Operation(
+            "quote",
+            {200: answer(QuoteSaid)},
+            fails=(415, 422),
+            body={FORM: FormFiles, JSON: CountedPages | CountedDocuments},
+        )
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._clock, self._settings = dependencies.pool, dependencies.clock, dependencies.settings
@@ -65,7 +108,7 @@ class Quotes:
                 )
         resp.media = await run_in(self._pool, self._quote, order, documents)
 
-    def _quote(self, order: Order, documents: Sequence[Counted]) -> dict[str, Any]:
+    def _quote(self, order: Order, documents: Sequence[Counted]) -> QuoteSaid:
         now = self._clock()
         prices = self._settings.prices_at(now)
         quotes = [_price(order, document, prices) for document in documents]
@@ -83,8 +126,8 @@ class Quotes:
             "fits": all(fit.fits for fit in fits),
             "starts_at": None if all(fit.fits for fit in fits) else _latest(starts),
             "waiting": count_waiting(),
-            "mode": (order.mode or read_mode(self._configured_mode).mode).value,
-            "on_budget_exhausted": self._settings.on_budget_exhausted.value,
+            "mode": order.mode or read_mode(self._configured_mode).mode,
+            "on_budget_exhausted": self._settings.on_budget_exhausted,
         }
 
     def _fits(self, order: Order, amounts: Sequence[Millicredits], now: datetime, prices: Prices) -> list[Fit]:
@@ -113,8 +156,7 @@ def _price(order: Order, document: Counted, prices: Prices) -> Quote:
     return quote
 
 
-def _file_view(document: Counted, quote: Quote, fit: Fit, prices: Prices) -> dict[str, Any]:
-    """A file. `starts_at` is null for what can start now, and ``never`` for what can't at all."""
+def _file_view(document: Counted, quote: Quote, fit: Fit, prices: Prices) -> FileQuote:
     return {
         "filename": document.filename,
         "kind": document.pages.kind,
@@ -129,7 +171,7 @@ def _file_view(document: Counted, quote: Quote, fit: Fit, prices: Prices) -> dic
     }
 
 
-def _latest(starts: Sequence[datetime | None]) -> str | None:
+def _latest(starts: Sequence[datetime | None]) -> Time | Literal["never"]:
     known = [start for start in starts if start is not None]
     return time_text(max(known)) if len(known) == len(starts) else NEVER
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final, Literal, NotRequired
 from uuid import UUID
 
 import falcon.asgi
+from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
+from typing_extensions import TypedDict
 
 from domain.budgets import BudgetKey, applicable
 from domain.errors import OrderRefused
@@ -21,6 +23,8 @@ from gateway.auth import bearer_of
 from gateway.bodies import read_json
 from gateway.dependencies import Dependencies
 from gateway.documents import FIRST_LOOK, nudge
+from gateway.job_changes import Retried
+from gateway.openapi.description import JSON, Operation, answer
 from gateway.operations import check_mode
 from gateway.pool import run_in
 from models.budgets import balances_of
@@ -34,10 +38,37 @@ MOST: Final = 1000
 USAGE: Final = 'send {"provenance": "mock"}, and "dry_run": true to be told the price only'
 
 
+class RedoOrder(BaseModel):
+    """What the local parser stood in for is to be done again for real, or, in a dry run, only to be priced."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    provenance: Literal["mock"]
+    dry_run: StrictBool = False
+
+
+class RedoSaid(TypedDict):
+    """What it costs at most, and the jobs that were made; `more` says that there are more documents than these."""
+
+    documents: int
+    more: bool
+    pages: int
+    pages_guessed: bool
+    credits: float
+    usd: float
+    fits: bool
+    jobs: NotRequired[list[Retried]]
+
+
 class Redo:
     """``POST /v1/redo``."""
 
     scopes: Mapping[str, Scope] | None = {"POST": Scope.ADMIN}
+    operations: Mapping[str, Operation] = {
+        "POST": Operation(
+            "redoMocked", {200: answer(RedoSaid), 202: answer(RedoSaid)}, fails=(415, 422), body={JSON: RedoOrder}
+        )
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._clock, self._settings = dependencies.pool, dependencies.clock, dependencies.settings
@@ -59,7 +90,7 @@ class Redo:
         if made:
             resp.status = falcon.HTTP_202
 
-    def _redo(self, bearer: Bearer, dry_run: bool) -> tuple[dict[str, Any], Sequence[UUID]]:
+    def _redo(self, bearer: Bearer, dry_run: bool) -> tuple[RedoSaid, Sequence[UUID]]:
         now = self._clock()
         found = find_mocked(MOST)
         said = self._quote(found)
@@ -72,13 +103,13 @@ class Redo:
                 "job_id": str(job_id),
                 "redoes": str(job.job_id),
                 "document_id": str(job.document_id),
-                "state": JobState.RECEIVED.value,
+                "state": JobState.RECEIVED,
             }
             for job, job_id in jobs
         ]
         return said, [job_id for _, job_id in jobs]
 
-    def _quote(self, found: Sequence[Job]) -> dict[str, Any]:
+    def _quote(self, found: Sequence[Job]) -> RedoSaid:
         now, zone = self._clock(), self._settings.budget_timezone
         prices = self._settings.prices_at(now)
         priced = [(job, quote) for job in found if (quote := _price(job, prices)) is not None]
@@ -108,8 +139,7 @@ def _price(job: Job, prices: Prices) -> Quote | None:
 
 async def _read(req: falcon.asgi.Request) -> bool:
     body = await read_json(req, MAX_JSON, f"send JSON: {USAGE}")
-    if not isinstance(body, dict) or set(body) - {"provenance", "dry_run"} or body.get("provenance") != "mock":
-        raise OrderRefused(USAGE)
-    if not isinstance(body.get("dry_run", False), bool):
-        raise OrderRefused(USAGE)
-    return bool(body.get("dry_run"))
+    try:
+        return RedoOrder.model_validate(body).dry_run
+    except ValidationError:
+        raise OrderRefused(USAGE) from None

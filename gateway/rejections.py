@@ -14,11 +14,14 @@ from typing import Any, Final
 
 import falcon.asgi
 import structlog
+from typing_extensions import TypedDict
 
 from domain.clock import Clock
 from domain.errors import StoreUnavailable
-from gateway.amounts import time_text
+from gateway.amounts import Time, time_text
 from gateway.dependencies import Dependencies
+from gateway.openapi.description import Operation, answer
+from gateway.parameters import Whole
 from gateway.pool import run_in
 from gateway.requests import correlation_id
 from models.rejections import MOST_KEPT, Rejection, counts, keep, latest
@@ -26,7 +29,7 @@ from models.tables import RejectedWebhook
 from models.tokens import Scope
 
 FLUSH_S: Final = 1.0
-USUAL_SHOWN: Final = 100
+LIMIT: Final = Whole("limit", 100, 1, MOST_KEPT, "How many are told at most.")
 MOST_HEADERS: Final = 40
 MOST_TEXT: Final = 500
 MOST_SHOWN: Final = 4 * 1024
@@ -91,29 +94,53 @@ class Rejections:
             self._flushing = asyncio.create_task(self._flush()) if self._waiting else None
 
 
+class RejectionSaid(TypedDict):
+    """A webhook that was not let in. `headers` are pairs as they came; `said` is what could be read of it."""
+
+    at: Time
+    route: str
+    reason: str
+    job_id: str | None
+    headers: list[tuple[str, str]]
+    said: dict[str, Any]
+    body_sha256: str | None
+    body_bytes: int | None
+
+
+class RejectionsSaid(TypedDict):
+    """Webhooks that were not let in: how many for each reason, and the last of them."""
+
+    counts: dict[str, int]
+    items: list[RejectionSaid]
+
+
 class RejectedWebhooks:
     """``GET /v1/webhooks/rejected``."""
 
     scopes: Mapping[str, Scope] | None = {"GET": Scope.ADMIN}
+    operations: Mapping[str, Operation] = {
+        "GET": Operation(
+            "listRejectedWebhooks", {200: answer(RejectionsSaid)}, fails=(400,), parameters=[LIMIT.described]
+        )
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool = dependencies.pool
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """How many there were for each reason, and the last of them, newest first; ``?limit=`` says how many.
+        """How many webhooks were not let in for each reason, and the last of them, newest first.
 
         Raises:
             Problem: 400, the number is malformed.
         """
-        most = req.get_param_as_int("limit", min_value=1, max_value=MOST_KEPT, default=USUAL_SHOWN)
-        resp.media = await run_in(self._pool, _show, most)
+        resp.media = await run_in(self._pool, _show, LIMIT.of(req))
 
 
-def _show(most: int) -> dict[str, Any]:
+def _show(most: int) -> RejectionsSaid:
     return {"counts": dict(counts()), "items": [_view(row) for row in latest(most)]}
 
 
-def _view(row: RejectedWebhook) -> dict[str, Any]:
+def _view(row: RejectedWebhook) -> RejectionSaid:
     return {
         "at": time_text(row.at),
         "route": row.route,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 import falcon.asgi
+from typing_extensions import TypedDict
 
 from domain.errors import NotFound
-from domain.job_state import FINAL, JobState
+from domain.job_state import FINAL, JobState, Provenance
 from domain.orders import pages_path
 from domain.results import decode_pages
+from gateway.amounts import Id
 from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
+from gateway.openapi.description import Answer, Operation, Parameter
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.ranges import asked_range
@@ -31,12 +34,65 @@ MEDIA_TYPES: Final[Mapping[str, str]] = {
     "json": "application/json",
 }
 """By format."""
+_ABOUT: Final[Mapping[str, str]] = {
+    "ETag": "Of this format of this result.",
+    "Parsegate-Provenance": "Where the result came from.",
+}
+_RANGES: Final[Mapping[str, str]] = {**_ABOUT, "Accept-Ranges": "That a part of it can be asked for."}
+_HEADERS: Final = (
+    Parameter("If-None-Match", str, "The `ETag` of what is known already: 304 if that is still right.", "header"),
+    Parameter("Range", str, "One range of bytes; what is no such range is ignored.", "header"),
+    Parameter("If-Range", str, "The `ETag` that the range is meant for.", "header"),
+)
+
+
+class PageSaid(TypedDict):
+    """A page of a result."""
+
+    page_number: int
+    markdown: str
+    text: str
+    success: bool
+    error: str | None
+
+
+class ResultSaid(TypedDict):
+    """A result, page by page."""
+
+    job_id: Id
+    document_id: Id
+    provenance: Provenance
+    truncated: bool
+    pages: list[PageSaid]
+
+
+_CONTENT: Final[Mapping[str, object]] = {
+    media: ResultSaid if name == "json" else str for name, media in MEDIA_TYPES.items()
+}
 
 
 class Result:
     """A finished job's result."""
 
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+    operations: Mapping[str, Operation] = {
+        "GET": Operation(
+            "getResult",
+            {
+                200: Answer(_CONTENT, _RANGES),
+                206: Answer(
+                    dict.fromkeys(MEDIA_TYPES.values(), str),
+                    {**_RANGES, "Content-Range": "Which part of how many bytes."},
+                ),
+                304: Answer(headers=_ABOUT),
+            },
+            fails=(404, 409, 410, 416, 422),
+            parameters=[
+                Parameter("format", Literal["markdown", "text", "json"], "As what; Markdown if it is left out."),
+                *_HEADERS,
+            ],
+        )
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool = dependencies.pool

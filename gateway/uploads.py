@@ -20,7 +20,8 @@ from falcon.media.multipart import MultipartFormHandler, MultipartParseOptions
 
 from domain.errors import OrderRefused
 from domain.orders import safe_filename, size_limit
-from gateway.bodies import check_text, declared_length
+from gateway.bodies import check_text, declared_length, media_type
+from gateway.openapi.description import FORM
 from gateway.orders import FIELDS
 from gateway.pool import run_in
 from gateway.problems import Problem
@@ -79,7 +80,7 @@ class UploadDesk:
         """The request's form; what was not moved from its staging path by the end of the block is removed.
 
         Raises:
-            Problem: 400 for a malformed form.
+            Problem: 400 for a malformed form, 415 for what is none.
             OrderRefused: no file, two, an empty or too large one, or an unknown field.
             StoreUnavailable: it can't be stored now.
         """
@@ -101,6 +102,8 @@ class UploadDesk:
             raise OrderRefused(f"the file is larger than {size_limit(self._max_bytes)}", reason="file_too_large")
 
     async def _form(self, req: falcon.asgi.Request) -> MultipartForm:
+        if media_type(req) != FORM:
+            raise Problem(415, "unsupported_media_type", f"send {FORM} with a part named 'file'")
         form = await self._handler.deserialize_async(req.stream, header_text(req, "Content-Type"), None)
         assert isinstance(form, MultipartForm)
         return form

@@ -6,18 +6,21 @@ import csv
 import io
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
 import falcon.asgi
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from domain.budgets import Period, window_at
 from domain.clock import parse_utc
 from domain.errors import OrderRefused
 from domain.money import to_credits
-from gateway.amounts import credits_number, number, time_text
+from gateway.amounts import Time, credits_number, number, time_text
 from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
+from gateway.openapi.description import JSON, Answer, Operation, Parameter
 from gateway.pool import run_in
 from models.tokens import Bearer, Scope
 from models.usage import By, Calendar, Span, Usage, UsageRow, usage
@@ -27,11 +30,53 @@ PARAMETERS: Final = ("by", "since", "until", "tenant", "format")
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a spreadsheet may take for the beginning of a formula (OWASP, CSV injection)."""
 
+CSV: Final = "text/csv; charset=utf-8"
+Day = Annotated[str, Field(json_schema_extra={"format": "date"})]
+
+
+class UsageSums(TypedDict):
+    """What was settled, in numbers."""
+
+    documents: int
+    pages: int
+    credits: float
+    usd: float
+
+
+class UsageLine(UsageSums):
+    """What was settled of one of the things that the report is by."""
+
+    key: str
+
+
+class UsageSaid(UsageSums):
+    """What was settled, in all and by what the report is by; rows beyond the most are left off."""
+
+    by: By
+    since: Time | None
+    until: Time | None
+    rows: list[UsageLine]
+    rows_left_off: int
+
 
 class UsageResource:
     """``GET /v1/usage?by=&since=&until=&tenant=&format=``."""
 
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+    operations: Mapping[str, Operation] = {
+        "GET": Operation(
+            "getUsage",
+            {200: Answer({JSON: UsageSaid, CSV: str})},
+            fails=(422,),
+            parameters=[
+                Parameter("by", By, "What the report has a row for; the day if it is left out."),
+                Parameter("since", Day | Time, "From this day's beginning, or this moment, on."),
+                Parameter("until", Day | Time, "To this day's end, or this moment."),
+                Parameter("tenant", str, "This tenant's alone; of another one than the token's for an admin only."),
+                Parameter("format", Literal["json", "csv"], "As what; JSON if it is left out."),
+            ],
+        )
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         settings = dependencies.settings
@@ -53,7 +98,7 @@ class UsageResource:
         span = _span(said, bearer_of(req), self._calendar.zone)
         report = await run_in(self._pool, usage, by, span, self._calendar)
         if form == "csv":
-            resp.content_type = "text/csv; charset=utf-8"
+            resp.content_type = CSV
             resp.text = as_csv(report, by)
         else:
             resp.media = _view(report, by, span)
@@ -70,21 +115,28 @@ def as_csv(report: Usage, by: By) -> str:
     return text.getvalue()
 
 
-def _view(report: Usage, by: By, span: Span) -> dict[str, Any]:
-    total = _row_view(report.total)
+def _view(report: Usage, by: By, span: Span) -> UsageSaid:
     return {
-        "by": by.value,
+        "by": by,
         "since": time_text(span.since),
         "until": time_text(span.until),
-        **{name: total[name] for name in COLUMNS[1:]},
+        **_sums(report.total),
         "rows": [_row_view(row) for row in report.rows],
         "rows_left_off": report.left_off,
     }
 
 
-def _row_view(row: UsageRow) -> dict[str, Any]:
-    values = (row.key, row.documents, row.pages, credits_number(row.billed), number(row.usd))
-    return dict(zip(COLUMNS, values, strict=True))
+def _row_view(row: UsageRow) -> UsageLine:
+    return {"key": row.key, **_sums(row)}
+
+
+def _sums(row: UsageRow) -> UsageSums:
+    return {
+        "documents": row.documents,
+        "pages": row.pages,
+        "credits": credits_number(row.billed),
+        "usd": number(row.usd),
+    }
 
 
 def _parameters(req: falcon.asgi.Request) -> dict[str, str]:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import uuid4
 
 import falcon.asgi
+from pydantic import Field
 
 from domain.clock import Clock
 from domain.errors import StoreUnavailable
 from domain.messages import Message
-from domain.signatures import BadSignature, check_lc_form, verify_lc
+from domain.signatures import LC_FORM, BadSignature, check_lc_form, verify_lc
 from gateway.bodies import Allowance, parse_json, read_body
+from gateway.openapi.description import EMPTY, JSON, Operation, Parameter
 from gateway.problems import Problem
 from gateway.publisher import Publisher
 from gateway.rejections import Rejections
@@ -31,6 +33,19 @@ ANSWER_S: Final = 8.0
 """Seconds from the whole body to the answer."""
 MAX_TEXT: Final = 200
 """Characters of an event's text that are passed on (`domain.messages.EventMessage`)."""
+JOB: Final = Parameter(
+    "job_id", Annotated[str, Field(pattern=f"^{UUID_TEXT.pattern}$")], "The job, in lower case.", "path"
+)
+_SIGNATURE: Final = Parameter(
+    "LC-Signature",
+    Annotated[str, Field(pattern=f"^{LC_FORM}$")],
+    "The HMAC-SHA256 of the body, with the job's webhook secret.",
+    "header",
+    required=True,
+)
+_HELD: Final = {"contentMediaType": "application/json", "contentSchema": {"type": "object"}}
+Event = dict[str, Any] | Annotated[str, Field(json_schema_extra=_HELD)]
+"""An object, or a string that holds one."""
 
 
 class LlamaParseWebhook:
@@ -42,6 +57,9 @@ class LlamaParseWebhook:
     """
 
     scopes: Mapping[str, Scope] | None = None
+    operations: Mapping[str, Operation] = {
+        "POST": Operation("takeEvent", {204: EMPTY}, fails=(401, 404), parameters=[JOB, _SIGNATURE], body={JSON: Event})
+    }
 
     def __init__(
         self,
@@ -55,7 +73,7 @@ class LlamaParseWebhook:
         self._rejections, self._allowance = rejections, allowance
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: str) -> None:
-        """204 once the event is safe.
+        """Takes an event of the provider in; 204 once it is safe.
 
         Raises:
             Problem: 404, 413, 400.

@@ -9,25 +9,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID, uuid4, uuid5
 
 import falcon.asgi
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from domain.clock import format_utc
 from domain.errors import NotFound
 from domain.job_state import FINAL, Provenance
 from domain.messages import STAGED_003, Message
 from domain.results import encode_pages
-from domain.signatures import BadSignature, check_003_form, verify_003
+from domain.signatures import HEX_FORM, BadSignature, check_003_form, verify_003
 from domain.webhook_003 import Event003, Malformed003, parse_003
+from gateway.amounts import Id, Time
 from gateway.bodies import Allowance, read_body
 from gateway.dependencies import Dependencies
+from gateway.openapi.description import JSON, Operation, Parameter, answer
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.rejections import Rejections
 from gateway.requests import UUID_TEXT, raw_headers
-from gateway.webhooks import in_time
+from gateway.webhooks import JOB, Event, in_time
 from models.jobs import find_job
 from models.store import Store
 from models.tables import Job
@@ -39,10 +43,38 @@ MAX_BODY: Final = 8 * 1024 * 1024
 is larger is fetched from the provider."""
 
 
+_SIGNATURE: Final = Parameter(
+    "X-Webhook-Signature",
+    Annotated[str, Field(pattern=f"^{HEX_FORM}$")],
+    "The HMAC-SHA256 of the body, with `LLAMAPARSE_WEBHOOK_SECRET`.",
+    "header",
+    required=True,
+)
+
+
+class Taken(TypedDict):
+    """An event that is safe."""
+
+    success: Literal[True]
+    message: str
+    job_id: Id
+    document_id: Id
+    processed_at: Time
+
+
 class Webhook003:
     """Takes an event in, with the job in the route or without."""
 
     scopes: Mapping[str, Scope] | None = None
+    operations: Mapping[str, Operation] = {
+        "POST": Operation(
+            "takeEvent003",
+            {200: answer(Taken)},
+            fails=(401, 404, 422),
+            parameters=[JOB, _SIGNATURE],
+            body={JSON: Event},
+        )
+    }
 
     def __init__(self, dependencies: Dependencies, rejections: Rejections, allowance: Allowance) -> None:
         self._secrets = [secret.get_secret_value() for secret in dependencies.settings.webhook_secrets_003]
@@ -52,7 +84,7 @@ class Webhook003:
         self._places = asyncio.Semaphore(READ_AT_ONCE)
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, job_id: str | None = None) -> None:
-        """200 once the event is safe, with the answer that these routes always gave.
+        """Takes an event of the older kind in; 200 once it is safe, with the answer that these routes always gave.
 
         Raises:
             Problem: 404, 413, 422.
@@ -80,13 +112,14 @@ class Webhook003:
             self._rejections.note(req, error.reason, job_id=job_id, body=body)
             # Which part was wrong is for our own record: it would tell which jobs and documents there are.
             raise Problem(422, "event_refused", "the event can't be accepted") from None
-        resp.media = {
+        taken_in: Taken = {
             "success": True,
             "message": f"event {status} received",
             "job_id": str(job.job_id),
             "document_id": str(job.document_id),
             "processed_at": format_utc(self._clock()),
         }
+        resp.media = taken_in
 
 
 def _take(body: bytes, in_route: UUID | None, store: Store) -> tuple[str, Job, str, dict[str, Any]]:

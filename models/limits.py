@@ -39,9 +39,11 @@ def check_limit(name: str, said: object) -> str | None:
         raise OrderRefused(f"there is no limit {name[:40]!r}: use {', '.join(NAMES)}", reason="unknown_limit")
     if said == DEFAULT:
         return None
-    if name in {"hourly", "in_flight"} and said in {NONE, None}:
+    if name in {"hourly", "in_flight"} and said in (NONE, None):
         return NONE
-    text = str(said) if isinstance(said, int) and not isinstance(said, bool) else said
+    # To JSON, 2.0 is a whole number too.
+    number = int(said) if isinstance(said, float) and said.is_integer() else said
+    text = str(number) if isinstance(number, int) and not isinstance(number, bool) else number
     try:
         return str(_in_flight(text)) if name == "in_flight" else written(parse_rates(text))
     except ValueError as error:

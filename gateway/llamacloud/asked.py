@@ -4,26 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import falcon.asgi
+from pydantic import Field
 
 from domain.clock import parse_utc
 from domain.errors import OrderRefused
 from domain.pricing import parse_target_pages
 from gateway.bodies import check_text
 from gateway.llamacloud.views import MOST_METADATA, parsed_id
+from gateway.openapi.description import Parameter
 from gateway.problems import Problem
 
 USUAL_PAGE: Final = 50
 MOST_PAGE: Final = 1000
+PageSize = Annotated[int, Field(ge=1, le=MOST_PAGE)]
+PAGES: Final = (
+    Parameter("page_size", PageSize, f"How many a page has at most; {USUAL_PAGE} if it is left out."),
+    Parameter("page_token", str, "The `next_page_token` of the page before."),
+)
 MOST_KEY: Final = 64
 MOST_VALUE: Final = 512
 OWN_FIELDS: Final = frozenset(
     {"tier", "file_id", "source_url", "user_metadata", "client_name", "webhook_configurations"}
 )
 """Members of a create call that are no option of the parse; `client_name` only says which program calls."""
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=MOST_KEY)], Annotated[str, Field(max_length=MOST_VALUE)]],
+    Field(max_length=MOST_METADATA),
+]
 REFUSED: Final[Mapping[str, str]] = {
     "configuration_id": "a saved configuration can't be priced here: send its options themselves",
     "http_proxy": "documents are fetched by Parsegate, which uses no proxy of the caller's",
@@ -134,7 +145,9 @@ def text(req: falcon.asgi.Request, name: str) -> str | None:
     Raises:
         Problem: 422, it can't be read.
     """
-    said = req.get_param(name)
+    said = req.params.get(name)
+    if isinstance(said, list):
+        raise Problem(422, "bad_parameter", f"{name} comes {len(said)} times")
     if said is not None:
         _check(name, said)
     return said

@@ -7,20 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Final
+from typing import Annotated, Any, Final, NotRequired
 from uuid import UUID, uuid4
 
 import falcon.asgi
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
 
 from domain.errors import OrderRefused
 from domain.orders import Order
+from domain.pricing import OPTIONS_SCHEMA, TIERS
 from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
 from gateway.documents import FIRST_LOOK, nudge, place
-from gateway.llamacloud.asked import order_of
+from gateway.llamacloud.asked import REFUSED, Metadata, order_of
 from gateway.llamacloud.views import parsed_id
-from gateway.llamacloud.webhooks import WebhookDesk
-from gateway.orders import OrderDesk
+from gateway.llamacloud.webhooks import MOST, WebhookAsked, WebhookDesk
+from gateway.orders import HttpUrl, OrderDesk
 from gateway.pool import run_in
 from gateway.requests import header_text
 from gateway.uploads import Upload
@@ -33,6 +36,39 @@ from models.tables import Job
 
 REPEATS: Final = "x-stainless-retry-count"
 """The SDK's header: how often it has sent this call before."""
+
+
+def _also(schema: dict[str, Any]) -> None:
+    """Options stand beside the order here; what is refused may be there if it says nothing."""
+    properties = schema["properties"]
+    properties |= {name: one for name, one in OPTIONS_SCHEMA["properties"].items() if name not in properties}
+    properties |= {name: {"enum": [None, False, 0, "", [], {}]} for name in sorted(REFUSED)}
+
+
+class _Configured(TypedDict):
+    """What every create call says."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", json_schema_extra=_also)  # type: ignore[misc]
+
+    tier: Annotated[str, Field(json_schema_extra={"enum": list(TIERS)})]
+    version: str
+    user_metadata: NotRequired[Metadata | None]
+    webhook_configurations: NotRequired[Annotated[list[WebhookAsked], Field(max_length=MOST)] | None]
+    client_name: NotRequired[Any]
+
+
+class ByFile(_Configured):
+    """An order for a file that was uploaded before."""
+
+    file_id: str
+    source_url: NotRequired[None]
+
+
+class ByUrl(_Configured):
+    """An order for a file that is fetched from where it is."""
+
+    source_url: HttpUrl
+    file_id: NotRequired[None]
 
 
 class Creation:

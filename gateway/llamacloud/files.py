@@ -6,20 +6,24 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID, uuid4
 
 import falcon.asgi
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from domain.clock import parse_utc
 from domain.errors import OrderRefused
-from gateway.amounts import time_text
+from gateway.amounts import Time, time_text
 from gateway.auth import bearer_of
 from gateway.bodies import read_json
 from gateway.dependencies import Dependencies
-from gateway.llamacloud.asked import MOST_PAGE, ids, page_size, text, whole
+from gateway.llamacloud.asked import MOST_PAGE, PAGES, ids, page_size, text, whole
 from gateway.llamacloud.links import LIFETIME_S, MOST_LIFETIME_S, Links
-from gateway.llamacloud.views import file_view, parsed_id
+from gateway.llamacloud.views import FileSaid, file_view, parsed_id
+from gateway.openapi.description import EMPTY, FORM, JSON, Operation, Parameter, answer
+from gateway.orders import FILE
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.uploads import Upload, UploadDesk
@@ -32,12 +36,71 @@ PURPOSES: Final = ("user_data", "parse", "extract", "split", "classify", "sheet"
 FIELDS: Final = frozenset({"purpose", "external_file_id", "project_id"})
 MAX_QUERY: Final = 64 * 1024
 MOST_NAME: Final = 255
+ExternalId = Annotated[str, Field(max_length=MOST_NAME)]
+
+
+class FileForm(BaseModel):
+    """A file, and what it is for. What is empty counts as left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: FILE
+    purpose: Literal[PURPOSES]  # type: ignore[valid-type]
+    external_file_id: ExternalId = ""
+    project_id: str = ""
+
+
+class FilesFilter(TypedDict, total=False):
+    """Which files."""
+
+    external_file_id: str | None
+    file_name: str | None
+    file_ids: list[str] | None
+
+
+class FilesAsked(TypedDict, total=False):
+    """Which files, and which page of them."""
+
+    filter: FilesFilter | None
+    page_size: Annotated[int, Field(ge=1)] | None
+    page_token: str | None
+
+
+class FilesSaid(TypedDict):
+    """A page of files; `next_page_token` is null on the last one."""
+
+    items: list[FileSaid]
+    next_page_token: str | None
+    total_size: None
+
+
+class LinkSaid(TypedDict):
+    """Where the bytes are to be had for a while."""
+
+    url: str
+    expires_at: Time
+    form_fields: None
 
 
 class Files:
     """``POST``, ``GET /api/v1/beta/files``."""
 
     scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT, "GET": Scope.READ}
+    operations: Mapping[str, Operation] = {
+        "POST": Operation("uploadFile", {200: answer(FileSaid)}, fails=(413, 415, 422), body={FORM: FileForm}),
+        "GET": Operation(
+            "listFiles",
+            {200: answer(FilesSaid)},
+            fails=(422,),
+            parameters=[
+                Parameter("order_by", Literal[ORDERS], "By what; when it came if it is left out."),
+                Parameter("external_file_id", str, "With this id of the caller's own."),
+                Parameter("file_name", str, "With this name."),
+                Parameter("file_ids", list[str], "With one of these ids."),
+                *PAGES,
+            ],
+        ),
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._clock, self._store = dependencies.pool, dependencies.clock, dependencies.store
@@ -55,7 +118,7 @@ class Files:
         async with self._uploads.receive(req) as upload:
             resp.media = await run_in(self._pool, self._keep, upload, tenant)
 
-    def _keep(self, upload: Upload, tenant: str) -> dict[str, Any]:
+    def _keep(self, upload: Upload, tenant: str) -> FileSaid:
         said = {name: values[0] for name, values in upload.fields.items() if values[0]}
         if said.get("purpose") not in PURPOSES:
             raise OrderRefused(f"purpose should be one of {', '.join(PURPOSES)}")
@@ -83,7 +146,8 @@ class Files:
         Raises:
             Problem: 422.
         """
-        order_by = text(req, "order_by") or "created_at"
+        asked = text(req, "order_by")
+        order_by = ORDERS[0] if asked is None else asked
         if order_by not in ORDERS:
             raise Problem(422, "bad_parameter", f"order_by should be one of {', '.join(ORDERS)}")
         wanted = WantedFiles(
@@ -97,6 +161,11 @@ class FilesQuery:
     """``POST /api/v1/beta/files/query``: deprecated by LlamaCloud in favour of the list; older clients call it."""
 
     scopes: Mapping[str, Scope] | None = {"POST": Scope.READ}
+    operations: Mapping[str, Operation] = {
+        "POST": Operation(
+            "queryFiles", {200: answer(FilesSaid)}, fails=(415, 422), parameters=PAGES[:1], body={JSON: FilesAsked}
+        )
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool = dependencies.pool
@@ -108,8 +177,9 @@ class FilesQuery:
             Problem: 400, 415, 422.
         """
         said = await read_json(req, MAX_QUERY, 'send JSON: {"filter": {...}}')
-        asked = said.get("filter") or {} if isinstance(said, dict) else None
-        if not isinstance(asked, dict):
+        asked = said.get("filter") if isinstance(said, dict) else said
+        asked = {} if isinstance(said, dict) and asked is None else asked
+        if not isinstance(said, dict) or not isinstance(asked, dict):
             raise OrderRefused("the body must be a JSON object, and so must its filter")
         wanted = WantedFiles(
             bearer_of(req).tenant,
@@ -117,8 +187,9 @@ class FilesQuery:
             _ids_of(asked),
             _text_of(asked, "file_name"),
         )
-        size, token = said.get("page_size") or page_size(req), _text_of(said, "page_token")
-        if not isinstance(size, int) or size <= 0:
+        usual, size, token = page_size(req), said.get("page_size"), _text_of(said, "page_token")
+        size = usual if size is None else size
+        if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
             raise OrderRefused("page_size should be a whole number above 0")
         resp.media = await run_in(self._pool, _page, wanted, "created_at", min(size, MOST_PAGE), token)
 
@@ -127,6 +198,10 @@ class FileItem:
     """``GET``, ``DELETE /api/v1/beta/files/{file_id}``."""
 
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ, "DELETE": Scope.SUBMIT}
+    operations: Mapping[str, Operation] = {
+        "GET": Operation("getFile", {200: answer(FileSaid)}, fails=(404,)),
+        "DELETE": Operation("deleteFile", {204: EMPTY}, fails=(404,)),
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._store = dependencies.pool, dependencies.store
@@ -154,10 +229,20 @@ class FileItem:
         forget_file(file)
 
 
+_EXPIRES: Final = Parameter(
+    "expires_at_seconds",
+    Annotated[int, Field(ge=1, le=MOST_LIFETIME_S)],
+    f"For how long the link is good; {LIFETIME_S} if it is left out.",
+)
+
+
 class FileContent:
     """``GET /api/v1/beta/files/{file_id}/content``."""
 
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+    operations: Mapping[str, Operation] = {
+        "GET": Operation("getFileContent", {200: answer(LinkSaid)}, fails=(404, 422), parameters=[_EXPIRES])
+    }
 
     def __init__(self, dependencies: Dependencies, links: Links) -> None:
         self._pool, self._host_clock, self._links = dependencies.pool, dependencies.host_clock, links
@@ -173,10 +258,11 @@ class FileContent:
         seconds = whole(req, "expires_at_seconds", usual=LIFETIME_S, most=MOST_LIFETIME_S)
         ends_at = self._host_clock() + timedelta(seconds=seconds)
         url = self._links.to(req, "file", file.file_id, ends_at)
-        resp.media = {"url": url, "expires_at": time_text(ends_at), "form_fields": None}
+        said: LinkSaid = {"url": url, "expires_at": time_text(ends_at), "form_fields": None}
+        resp.media = said
 
 
-def _page(wanted: WantedFiles, order_by: str, size: int, token: str | None) -> dict[str, Any]:
+def _page(wanted: WantedFiles, order_by: str, size: int, token: str | None) -> FilesSaid:
     found = list_files(wanted, order_by, size + 1, None if token is None else _place_at(token, order_by))
     shown = found[:size]
     following = _token_of(shown[-1], order_by) if len(found) > size else None

@@ -9,16 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import falcon.asgi
+from pydantic import Field
 
 from domain.errors import NotFound
 from domain.orders import pages_path
-from domain.signatures import derived_key
+from domain.signatures import HEX_FORM, derived_key
 from gateway.dependencies import Dependencies
-from gateway.llamacloud.views import download, parsed_id
+from gateway.llamacloud.views import DOWNLOADS, download, parsed_id
+from gateway.openapi.description import JSON, Answer, Operation, Parameter
 from gateway.pool import run_in
 from gateway.problems import Problem
 from models.files import find_file
@@ -28,6 +30,7 @@ from models.tokens import Scope
 
 LIFETIME_S: Final = 3600
 MOST_LIFETIME_S: Final = 7 * 24 * 3600
+BYTES: Final = "application/octet-stream"
 FILE: Final = "file"
 """The kind of a link to a file's bytes; the others are parts of a job's result (`views.DOWNLOADS`)."""
 
@@ -75,13 +78,26 @@ class Downloads:
     """``GET /downloads/{kind}/{about}``."""
 
     scopes: Mapping[str, Scope] | None = None
+    operations: Mapping[str, Operation] = {
+        "GET": Operation(
+            "download",
+            {200: Answer({BYTES: str, JSON: dict[str, Any]})},
+            fails=(403, 404),
+            parameters=[
+                Parameter("kind", Literal[(FILE, *DOWNLOADS)], "Of what the link is.", "path"),
+                Parameter("about", UUID, "The file or the job.", "path"),
+                Parameter("ends", Annotated[str, Field(pattern="^[0-9]{1,11}$")], "When the link ends.", required=True),
+                Parameter("signature", Annotated[str, Field(pattern=f"^{HEX_FORM}$")], "Of all that.", required=True),
+            ],
+        )
+    }
 
     def __init__(self, dependencies: Dependencies, links: Links) -> None:
         self._pool, self._store, self._links = dependencies.pool, dependencies.store, links
         self._host_clock = dependencies.host_clock
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, kind: str, about: str) -> None:
-        """The content.
+        """What a link leads to: a file's bytes, or a part of a result.
 
         Raises:
             Problem: 403.
@@ -93,7 +109,7 @@ class Downloads:
         self._links.check(req, kind, known, self._host_clock().astimezone(UTC))
         resp.set_header("X-Content-Type-Options", "nosniff")
         if kind == FILE:
-            resp.content_type = "application/octet-stream"
+            resp.content_type = BYTES
             file = await run_in(self._pool, find_file, known)
             resp.content_length = file.bytes
             resp.stream = chunks(self._pool, self._store, file.path)

@@ -5,23 +5,39 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Annotated, Any, Final, NotRequired
 from uuid import UUID
 
 import falcon.asgi
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from domain.errors import NotFound, OrderConflict, OrderRefused
 from domain.job_state import FINAL, JobState
 from domain.orders import pages_path
+from gateway.amounts import Id, Time
 from gateway.auth import bearer_of
 from gateway.bodies import parse_json, read_json
 from gateway.dependencies import Dependencies
 from gateway.erasure import Eraser
 from gateway.listing import cursor_of, place_at
-from gateway.llamacloud.asked import ids, moment, page_size, text, texts
-from gateway.llamacloud.create import Creation
+from gateway.llamacloud.asked import PAGES, ids, moment, page_size, text, texts
+from gateway.llamacloud.create import ByFile, ByUrl, Creation
 from gateway.llamacloud.links import LIFETIME_S, Links
-from gateway.llamacloud.views import STATES, checked_expansions, expanded, job_view, parsed_id, project_of, told_credits
+from gateway.llamacloud.views import (
+    STATES,
+    Expansion,
+    ParseJobSaid,
+    Status,
+    checked_expansions,
+    expanded,
+    job_view,
+    parsed_id,
+    project_of,
+    told_credits,
+)
+from gateway.openapi.description import FORM, JSON, Operation, Parameter, answer
+from gateway.orders import FILE
 from gateway.pool import run_in
 from gateway.problems import Problem
 from gateway.uploads import UploadDesk
@@ -43,12 +59,68 @@ VERSIONS: Final[Mapping[str, Sequence[str]]] = {
     "agentic": ("latest",),
     "agentic_plus": ("latest",),
 }
+_STATE: Final = {"Parsegate_State": "The job's state as `/v1` has it."}
+
+
+class UploadForm(BaseModel):
+    """A file, and its order as a JSON string."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file: FILE
+    configuration: Annotated[
+        str,
+        Field(
+            json_schema_extra={"contentMediaType": "application/json"},
+            examples=['{"tier": "cost_effective", "version": "latest"}'],
+        ),
+    ]
+
+
+class ParseJobsSaid(TypedDict):
+    """A page of jobs; `next_page_token` is null on the last one."""
+
+    items: list[ParseJobSaid]
+    next_page_token: str | None
+    total_size: None
+
+
+class ExpandedJob(TypedDict):
+    """A job, and what was asked for with `expand`: each null while there is none."""
+
+    job: ParseJobSaid
+    markdown: NotRequired[dict[str, Any] | None]
+    text: NotRequired[dict[str, Any] | None]
+    items: NotRequired[dict[str, Any] | None]
+    metadata: NotRequired[dict[str, Any] | None]
+    job_metadata: NotRequired[dict[str, Any] | None]
+    markdown_full: NotRequired[str | None]
+    text_full: NotRequired[str | None]
+    images_content_metadata: NotRequired[dict[str, Any] | None]
+    result_content_metadata: NotRequired[dict[str, Any] | None]
 
 
 class ParseJobs:
     """``POST``, ``GET /api/v2/parse``."""
 
     scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT, "GET": Scope.READ}
+    operations: Mapping[str, Operation] = {
+        "POST": Operation(
+            "createParseJob", {200: answer(ParseJobSaid, **_STATE)}, fails=(404, 415, 422), body={JSON: ByFile | ByUrl}
+        ),
+        "GET": Operation(
+            "listParseJobs",
+            {200: answer(ParseJobsSaid)},
+            fails=(422,),
+            parameters=[
+                Parameter("status", Status, "In this state."),
+                Parameter("job_ids", list[str], "With one of these ids."),
+                Parameter("created_at_on_or_after", Time, "Not before this moment."),
+                Parameter("created_at_on_or_before", Time, "Not after this moment."),
+                *PAGES,
+            ],
+        ),
+    }
 
     def __init__(self, dependencies: Dependencies, creation: Creation) -> None:
         self._pool, self._creation = dependencies.pool, creation
@@ -85,17 +157,23 @@ class ParseJobs:
             raise Problem(422, "bad_parameter", "page_token is not one of these pages'")
         found = await run_in(self._pool, lambda: list_jobs(wanted, size + 1, place))
         following = cursor_of(found[size - 1]) if len(found) > size else None
-        resp.media = {
+        said: ParseJobsSaid = {
             "items": [job_view(job) for job in found[:size]],
             "next_page_token": following,
             "total_size": None,
         }
+        resp.media = said
 
 
 class ParseUpload:
     """``POST /api/v2/parse/upload``."""
 
     scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT}
+    operations: Mapping[str, Operation] = {
+        "POST": Operation(
+            "createParseJobOfUpload", {200: answer(ParseJobSaid, **_STATE)}, fails=(415, 422), body={FORM: UploadForm}
+        )
+    }
 
     def __init__(self, dependencies: Dependencies, creation: Creation) -> None:
         fields, most = frozenset({"configuration"}), dependencies.settings.max_file_bytes
@@ -120,10 +198,26 @@ class ParseUpload:
             _answer(resp, await self._creation.by_upload(req, upload, order))
 
 
+class DeletedSaid(TypedDict):
+    """A job that is gone."""
+
+    id: Id
+    project_id: Id
+
+
 class ParseJob:
     """``GET``, ``DELETE /api/v2/parse/{job_id}``."""
 
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ, "DELETE": Scope.SUBMIT}
+    operations: Mapping[str, Operation] = {
+        "GET": Operation(
+            "getParseJob",
+            {200: answer(ExpandedJob, **_STATE)},
+            fails=(400, 404),
+            parameters=[Parameter("expand", list[Expansion], "What is told beside the job.")],
+        ),
+        "DELETE": Operation("deleteParseJob", {200: answer(DeletedSaid)}, fails=(400, 404)),
+    }
 
     def __init__(self, dependencies: Dependencies, links: Links) -> None:
         self._eraser = Eraser(dependencies)
@@ -157,7 +251,8 @@ class ParseJob:
         if job.state not in FINAL:
             raise Problem(400, "job_has_not_ended", "Job is not in a terminal state and can't be deleted")
         await self._eraser.delete(req, job.job_id)
-        resp.media = {"id": str(job.job_id), "project_id": project_of(job.tenant)}
+        said: DeletedSaid = {"id": str(job.job_id), "project_id": project_of(job.tenant)}
+        resp.media = said
 
     def _view(
         self, job_id: UUID | None, tenant: str, asked: Sequence[str], link: Callable[[str, UUID], str]
@@ -179,6 +274,9 @@ class ParseCancel:
     """``POST /api/v2/parse/{job_id}/cancel``."""
 
     scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT}
+    operations: Mapping[str, Operation] = {
+        "POST": Operation("cancelParseJob", {200: answer(ParseJobSaid, **_STATE)}, fails=(400, 404))
+    }
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._pool, self._clock = dependencies.pool, dependencies.clock
@@ -204,10 +302,21 @@ class ParseCancel:
             raise Problem(400, "job_has_ended", str(error)) from None
 
 
+class VersionsSaid(TypedDict):
+    """The versions by tier, the newest first, and the newest of each."""
+
+    fast: list[str]
+    cost_effective: list[str]
+    agentic: list[str]
+    agentic_plus: list[str]
+    latest: dict[str, str]
+
+
 class ParseVersions:
     """``GET /api/v2/parse/versions``."""
 
     scopes: Mapping[str, Scope] | None = {"GET": Scope.READ}
+    operations: Mapping[str, Operation] = {"GET": Operation("listParseVersions", {200: answer(VersionsSaid)})}
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """The versions by tier, the newest first; any that the provider knows may be asked for."""

@@ -9,18 +9,22 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, NotRequired
 from uuid import NAMESPACE_URL, UUID, uuid5
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from domain.job_state import JobState
 from domain.money import to_credits
-from gateway.amounts import time_text
+from gateway.amounts import Id, Time, time_text
 from gateway.problems import Problem
 from models.tables import Job, UploadFile
 
 Json = dict[str, Any]
+Status = Literal["PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED"]
 
-STATUS: Final[Mapping[JobState, str]] = {
+STATUS: Final[Mapping[JobState, Status]] = {
     JobState.RECEIVED: "PENDING",
     JobState.DEFERRED: "PENDING",
     JobState.RESERVED: "PENDING",
@@ -59,12 +63,46 @@ UNKNOWN: Final = 0.0
 """A page's size, which is not kept; the SDK wants a number."""
 
 
+class FileSaid(TypedDict):
+    """A file."""
+
+    id: Id
+    name: str
+    project_id: Id
+    external_file_id: str | None
+    file_type: str | None
+    last_modified_at: Time
+    expires_at: None
+    purpose: str
+
+
+class CreditsSaid(TypedDict):
+    """What a job cost; null while that is not known."""
+
+    credits: float | None
+
+
+class ParseJobSaid(TypedDict):
+    """A job; `usage` comes only where it is asked for."""
+
+    id: Id
+    project_id: Id
+    status: Status
+    created_at: Time
+    updated_at: Time
+    error_message: str | None
+    name: str
+    tier: str
+    user_metadata: dict[str, str] | None
+    usage: NotRequired[CreditsSaid]
+
+
 def project_of(tenant: str) -> str:
     """The project that a tenant is to the SDK."""
     return str(uuid5(NAMESPACE_URL, f"parsegate-tenant:{tenant}"))
 
 
-def file_view(file: UploadFile) -> Json:
+def file_view(file: UploadFile) -> FileSaid:
     """A file."""
     return {
         "id": str(file.file_id),
@@ -78,7 +116,7 @@ def file_view(file: UploadFile) -> Json:
     }
 
 
-def job_view(job: Job) -> Json:
+def job_view(job: Job) -> ParseJobSaid:
     """A job as it is created, listed, got and cancelled; `usage` comes only where it is asked for."""
     status = STATUS[JobState(job.state)]
     return {
@@ -102,12 +140,12 @@ def _error(job: Job) -> str:
     return reason if reason.isupper() or not job.message else f"{reason}: {job.message}"
 
 
-def with_provenance(view: Json, job: Job) -> Json:
+def with_provenance(view: ParseJobSaid, job: Job) -> ParseJobSaid:
     """A job, with where its result came from among its `user_metadata`, if there is room for that."""
     said = view["user_metadata"] or {}
     if job.provenance is None or len(said) >= MOST_METADATA:
         return view
-    return view | {"user_metadata": {**said, "parsegate_provenance": job.provenance}}
+    return {**view, "user_metadata": {**said, "parsegate_provenance": job.provenance}}
 
 
 def checked_expansions(asked: Iterable[str], tier: str) -> list[str]:
@@ -117,8 +155,7 @@ def checked_expansions(asked: Iterable[str], tier: str) -> list[str]:
         Problem: 400, one is unknown, or not to be had on the tier `fast`.
     """
     names = list(dict.fromkeys(asked))
-    known = {*INLINE, *CONTENT_METADATA, "usage", "images_content_metadata", "result_content_metadata"}
-    if unknown := [name for name in names if name not in known]:
+    if unknown := [name for name in names if name not in EXPANSIONS]:
         raise Problem(400, "unknown_expansion", f"Invalid expand values: {', '.join(unknown)[:200]}")
     if tier == "fast" and (refused := next((name for name in names if name in NOT_ON_FAST), None)):
         words = f"{NOT_ON_FAST[refused]} expansion is not available for FAST tier jobs."
@@ -227,6 +264,14 @@ INLINE: Final[Mapping[str, Callable[[Job, Json], Any]]] = {
     "text_full": _text_full,
 }
 """Expansions that carry the content itself."""
+EXPANSIONS: Final = (
+    *INLINE,
+    *CONTENT_METADATA,
+    *("usage", "images_content_metadata", "result_content_metadata"),
+)
+_EXPANSION: Final = f"({'|'.join(EXPANSIONS)})?"
+Expansion = Annotated[str, Field(pattern=f"^{_EXPANSION}(,{_EXPANSION})*$")]
+"""One, or several, comma-separated."""
 
 
 def _items_of(markdown: str) -> list[Json]:

@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, NotRequired
+
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
 
 from domain.errors import OrderRefused
 from domain.sealing import seal
 from gateway.dependencies import Dependencies
+from gateway.orders import HttpUrl
 from llamaparse.address_guard import AddressGuard
 from models.job_webhooks import EVENTS, Webhook
 
 MOST: Final = 10
 MOST_HEADERS: Final = 20
 MOST_TEXT: Final = 2000
-MEMBERS: Final = frozenset(
-    {"webhook_url", "webhook_events", "webhook_headers", "webhook_output_format", "webhook_signing_secret"}
-)
 FORMATS: Final = ("string", "json")
 OURS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "expect", "upgrade", "te"})
 """Headers that belong to the connection."""
 _NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
+
+
+class WebhookAsked(TypedDict):
+    """A webhook that a create call asks for."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    webhook_url: Annotated[HttpUrl, Field(max_length=MOST_TEXT)]
+    webhook_events: NotRequired[list[Literal[EVENTS]] | None]  # type: ignore[valid-type]
+    webhook_headers: NotRequired[Annotated[dict[str, Any], Field(max_length=MOST_HEADERS)] | None]
+    webhook_output_format: NotRequired[Literal["", FORMATS] | None]  # type: ignore[valid-type]
+    webhook_signing_secret: NotRequired[Annotated[str, Field(max_length=MOST_TEXT)] | None]
+
+
+MEMBERS: Final = frozenset(WebhookAsked.__annotations__)
 
 
 class WebhookDesk:
@@ -55,7 +71,8 @@ class WebhookDesk:
         if not isinstance(url, str) or len(url) > MOST_TEXT:
             raise OrderRefused("webhook_url is missing")
         self._guard.check_url(url)
-        events, form = said.get("webhook_events"), said.get("webhook_output_format") or "string"
+        events, form = said.get("webhook_events"), said.get("webhook_output_format")
+        form = FORMATS[0] if form is None or form == "" else form
         if events is not None and not (isinstance(events, list) and all(one in EVENTS for one in events)):
             raise OrderRefused(f"webhook_events must be a list of {', '.join(EVENTS)}")
         if form not in FORMATS:

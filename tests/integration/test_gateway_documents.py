@@ -275,6 +275,16 @@ def test_other_content_types_are_415(gateway: Gateway, content_type: str | None)
     assert (answer.status_code, reason(answer)) == (415, "unsupported_media_type")
 
 
+@pytest.mark.parametrize("path", ["/api/v1/beta/files", "/api/v2/parse/upload"])
+@pytest.mark.parametrize("content_type", [None, "application/json"])
+def test_other_content_types_are_415_on_llamaclouds_interface_too(
+    gateway: Gateway, path: str, content_type: str | None
+) -> None:
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    answer = gateway.client().post(path, content=b"{}", headers=headers)
+    assert (answer.status_code, "part named 'file'" in answer.json()["detail"]) == (415, True)
+
+
 def test_largest_file_is_taken_and_a_byte_more_is_413(gateway: Gateway) -> None:
     """The limit counts the file's own bytes, and holds without a Content-Length too."""
     http = gateway.client()

@@ -144,6 +144,18 @@ def test_a_drift_that_is_none_is_404(gateway: Gateway, path: str) -> None:
     assert answer.status_code == 404
 
 
-@pytest.mark.parametrize("query", ["?limit=0", "?limit=1001", "?limit=x", "?all=perhaps"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?limit=0",
+        "?limit=1001",
+        "?limit=x",
+        "?limit=1_0",
+        "?limit=%2B5",
+        "?limit=1&limit=2",
+        "?all=perhaps",
+        "?all=yes",
+    ],
+)
 def test_a_malformed_parameter_is_400(gateway: Gateway, query: str) -> None:
     assert gateway.client(Scope.READ).get(f"/v1/drifts{query}").status_code == 400

@@ -73,6 +73,12 @@ def test_what_was_and_what_comes_is_told_and_then_the_end(gateway: Gateway) -> N
         assert answer.status_code == 204
 
 
+@pytest.mark.parametrize("last", ["", "x", "-1", "9" * 19])
+def test_an_odd_last_event_id_is_400(gateway: Gateway, last: str) -> None:
+    headers = {"Last-Event-ID": last}
+    assert gateway.client(Scope.READ).get(f"/v1/documents/{ordered()}/events", headers=headers).status_code == 400
+
+
 def test_who_leaves_leaves_nothing_behind(gateway: Gateway) -> None:
     """So many may follow at once; those that have gone make room, within seconds."""
     job_id, followed, until = ordered(), 0, time.monotonic() + 30

@@ -143,8 +143,11 @@ def test_what_was_learned_is_shown_and_forgotten_at_a_persons_word(gateway: Gate
         ({"parse": "50/10,"}, 422, "such as 50/10"),
         ({"upload": "1e9/1"}, 422, "such as 50/10"),
         ({"in_flight": 0}, 422, "a whole number from 1 to 1000000"),
+        ({"in_flight": 1.5}, 422, "a whole number"),
         ({"in_flight": True}, 422, "a whole number"),
         ({"in_flight": "NaN"}, 422, "a whole number"),
+        ({"hourly": ["1/1"]}, 422, "such as 50/10"),
+        ({"in_flight": {}}, 422, "a whole number"),
         ({"speed": "50/10"}, 422, "here is no limit 'speed'"),
         ({"upload": "9/9", "speed": "50/10"}, 422, "here is no limit 'speed'"),
         ({}, 422, 'end {"parse"'),
@@ -166,6 +169,7 @@ def test_what_is_malformed_is_one_clear_sentence_and_changes_nothing(
 
 def test_none_lifts_only_what_may_be_lifted() -> None:
     assert check_limit("hourly", "none") == check_limit("in_flight", None) == "none"
+    assert check_limit("in_flight", 7.0) == "7"
     assert check_limit("parse", "default") is None
     assert check_limit("read", "5/1, 20/60") == "5/1,20/60"
     with pytest.raises(OrderRefused):

@@ -76,6 +76,7 @@ def test_what_is_no_number_is_refused(name: str, value: object) -> None:
             for until in (None, 7, "", "tomorrow", "2026-11-25T18:00:00", "0001-01-01T00:00:00+23:00")
         ],
         ({"extra_usd": 1}, "RFC 3339"),
+        ({"extra_usd": 0, "until": "tomorrow"}, "RFC 3339"),
     ],
 )
 def test_what_is_malformed_is_refused(body: object, words: str) -> None:

@@ -19,7 +19,7 @@ from tests.gateway_harness import RecordingPublisher
 
 PUBLIC = {
     *("/webhooks/llamaparse/{job_id}", "/api/v1/webhooks/llamaparse", "/webhook/llamaparse/{job_id}"),
-    *("/healthz", "/readyz", "/metrics"),
+    *("/healthz", "/readyz", "/metrics", "/openapi.json"),
     "/downloads/{kind}/{about}",
 }
 

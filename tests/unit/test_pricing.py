@@ -64,6 +64,8 @@ def test_the_dearest_that_can_be_reached_is_priced(options: dict[str, Any], cred
         {"page_ranges": {"max_pages": True}},
         {"page_ranges": {"max_pages": "3"}},
         {"page_ranges": {"target_pages": 3}},
+        {"page_ranges": {"target_pages": "3", "max_pages": 0}},
+        {"processing_options": {"forms": 0}},
         {"page_ranges": {"target_pages": ""}},
         {"page_ranges": {"target_pages": "0-3"}},
         {"page_ranges": {"target_pages": "5-3"}},
