@@ -171,7 +171,14 @@ def test_the_provider_is_asked_about_what_it_still_works_at_whether_its_job_has_
     Attempt.update(state=AttemptState.SENT).execute()
     Job.update(state=JobState.PARSING).execute()
     if state != JobState.PARSING:
-        said = {"who": "test", "why": "test", "now": world.now(), "due_at": None, "reason": "test", "message": "test"}
+        said: dict[str, Any] = {
+            "who": "test",
+            "why": "test",
+            "now": world.now(),
+            "due_at": None,
+            "reason": "test",
+            "message": "test",
+        }
         assert jobs.step(job.job_id, JobState.PARSING, state, **said)
     with working(world, lambda worker, said: None) as worker:
         worker.handle("ingest_result", job.job_id)
