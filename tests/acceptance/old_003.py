@@ -358,8 +358,9 @@ def old_pipeline(kind: str, folder: Path) -> Iterator[Pipeline]:
         else:
             amqp_url, database_url = running.enter_context(fresh_vhost()), running.enter_context(fresh_database())
             without = {"LLAMA_CLOUD_API_KEY": "", "LLAMA_CLOUD_BASE_URL": "", "PARSEGATE_SOURCE_ROOTS": str(store)}
+            said: dict[str, Any] = settings | without
             system = running.enter_context(
-                installation(start, amqp_url, database_url, folder, simulator=simulator, **settings, **without)
+                installation(start, amqp_url, database_url, folder, simulator=simulator, **said)
             )
             http = system.http
         mock = MockParser(str(http.base_url), provider_url)

@@ -55,6 +55,13 @@ FORMS: dict[str, tuple[Mapping[str, Any], str]] = {
 """Every form of a result: what the body says beside its ids, and the Markdown that must come of it."""
 
 
+OF_EACH_KIND = ("documented", "an object", "pages", "at the top")
+"""What is enough of them where only the way through the processes is another one."""
+
+both = pytest.mark.parametrize("pipeline", ["embedded", "distributed"], indirect=True, scope="module")
+"""In one process, and in processes of their own over RabbitMQ and PostgreSQL: orders by message, events out."""
+
+
 @pytest.fixture(scope="module", params=["embedded"])
 def pipeline(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     with old_pipeline(request.param, tmp_path_factory.mktemp(request.param)) as running:
@@ -83,23 +90,26 @@ def body_of(ordered: Ordered, said: Mapping[str, Any]) -> bytes:
     return json.dumps({**ordered.ids, **said}).encode()
 
 
+@both
 def test_the_old_names_of_settings_are_in_force(pipeline: Pipeline) -> None:
     said = pipeline.service.http.get("/v1/mode").json()
     assert (said["mode"], said["source"], said["provider"]) == ("real", "setting", pipeline.provider_url)
 
 
+@both
 @pytest.mark.parametrize("with_job", [True, False], ids=["job in the route", "job in the body"])
 def test_every_form_of_a_result_ends_its_job(pipeline: Pipeline, with_job: bool) -> None:
     service, mock = pipeline.service, pipeline.mock
-    ordered = pipeline.parsing(len(FORMS) + 1)
+    forms = list(FORMS.values()) if service.system is None else [FORMS[name] for name in OF_EACH_KIND]
+    ordered = pipeline.parsing(len(forms) + 1)
     money = pipeline.money()
     assert money.most_for_one == 1
-    bodies = [(body_of(one, said), markdown) for one, (said, markdown) in zip(ordered, FORMS.values(), strict=False)]
+    bodies = [(body_of(one, said), markdown) for one, (said, markdown) in zip(ordered, forms, strict=False)]
     # Its client also posted JSON in a JSON string.
     bodies.append((json.dumps(body_of(ordered[-1], FORMS["documented"][0]).decode()).encode(), MARKDOWN))
     for number, (one, (body, _)) in enumerate(zip(ordered, bodies, strict=True)):
-        secret = {"secret": EARLIER_SECRET} if number % 2 else {}
-        check_answer(mock.post(body, one.job_id if with_job else None, **secret), one, "parsed")
+        secret = EARLIER_SECRET if number % 2 else SECRET
+        check_answer(mock.post(body, one.job_id if with_job else None, secret=secret), one, "parsed")
     for one, (_, markdown) in zip(ordered, bodies, strict=True):
         ended = service.wait_for(one, "parsed")
         assert ended.file == markdown.encode()
@@ -121,6 +131,7 @@ def check_event(pipeline: Pipeline, ordered: Ordered, kind: str) -> None:
     assert (event["data"]["parsed_path"], event["data"]["parsed_sha256"]) == (now.parsed_path, now.parsed_sha256)
 
 
+@both
 @pytest.mark.parametrize("with_job", [True, False], ids=["job in the route", "job in the body"])
 def test_a_failure_ends_its_job_and_costs_what_the_provider_says(pipeline: Pipeline, with_job: bool) -> None:
     service, mock, money = pipeline.service, pipeline.mock, pipeline.money()
@@ -239,6 +250,7 @@ REFUSED: dict[str, tuple[Mapping[str, Any], str]] = {
 """Signed events of the right job that can't be meant, and why."""
 
 
+@both
 def test_what_is_signed_and_can_t_be_meant_changes_nothing(pipeline: Pipeline) -> None:
     service, mock = pipeline.service, pipeline.mock
     one, other = pipeline.parsing(2)
@@ -401,6 +413,7 @@ def test_an_event_about_a_job_that_was_not_sent_changes_nothing(pipeline: Pipeli
     assert service.wait_for(one, "parsed").file == MARKDOWN.encode()
 
 
+@both
 def test_of_many_events_at_once_one_counts(pipeline: Pipeline) -> None:
     service, mock = pipeline.service, pipeline.mock
     (one,) = pipeline.parsing(1)
@@ -420,6 +433,7 @@ def test_of_many_events_at_once_one_counts(pipeline: Pipeline) -> None:
     assert (pipeline.money(), pipeline.rejected(one)) == (money, [])
 
 
+@pytest.mark.parametrize("pipeline", ["distributed"], indirect=True, scope="module")
 def test_a_switch_of_the_mode_is_in_force_within_five_seconds(pipeline: Pipeline) -> None:
     service, mock, money = pipeline.service, pipeline.mock, pipeline.money()
     for mode, provenance in (("mock", "mock"), ("hybrid", "real"), ("mock", "mock"), ("real", "real")):
