@@ -470,3 +470,13 @@ def test_an_event_is_handled_in_less_than_a_tenth_of_a_second(pipeline: Pipeline
     assert statistics.median(took) < 0.1
     until(lambda: pipeline.rejected(one) == ["other_parse_job"] * 50)
     assert pipeline.service.job(one)["state"] == "parsing"
+
+
+@both
+def test_the_correlation_id_is_in_every_line_about_a_job(pipeline: Pipeline) -> None:
+    (one,) = pipeline.parsing(1)
+    check_answer(pipeline.mock.post(body_of(one, FORMS["documented"][0])), one, "parsed")
+    pipeline.service.wait_for(one, "parsed")
+    until(lambda: pipeline.logged("job completed", one))
+    lines = [line for line in pipeline.log_lines() if line.get("job_id") == one.job_id and "actor" in line]
+    assert {line.get("correlation_id") for line in lines} == {str(one.upload.correlation_id)}
