@@ -14,8 +14,9 @@ from actors.strangers import BUSY_S
 from domain.errors import BadSetting, Misconfigured, OrderRefused, ParsegateError, SourceUnavailable, StoreUnavailable
 from domain.sealing import unseal
 from domain.signatures import lc_signature, standard_webhook_headers
-from models import deliveries
-from models.job_webhooks import TARGET, webhook_of
+from models import deliveries, endpoints
+from models.database import transaction
+from models.job_webhooks import TARGET, url_of, webhook_of
 from models.tables import Delivery
 
 CALLBACK_DEADLINE_S: Final = 30.0
@@ -45,6 +46,8 @@ def notify(services: Services, delivery_id: UUID) -> None:
         _not_delivered(services, delivery, error)
         return
     deliveries.delivered(delivery_id, services.clock())
+    if delivery.target != deliveries.EVENTS:
+        endpoints.received(deliveries.tenant_of(delivery), url_of(delivery.target))
 
 
 def _publish(services: Services, delivery: Delivery) -> None:
@@ -60,12 +63,30 @@ def _post_in_its_place(services: Services, delivery: Delivery) -> bool:
         deliveries.postpone(delivery.delivery_id, services.after(BUSY_S))
         return False
     try:
+        _check_enabled(delivery)
         _post(services, delivery)
     finally:
         following = places.leave()
         if following is not None:
             services.nudge("notify", delivery_id=following)
     return True
+
+
+def _check_enabled(delivery: Delivery) -> None:
+    """Refuse to post to a receiver that is disabled, unless a person has asked for just this.
+
+    Raises:
+        EndpointDisabled: it is.
+    """
+    endpoint = endpoints.is_disabled(deliveries.tenant_of(delivery), url_of(delivery.target))
+    if endpoint is not None and (delivery.retried_at is None or delivery.tries):
+        raise EndpointDisabled(f"the receiver has failed since {endpoint.failing_since:%Y-%m-%d %H:%M} UTC")
+
+
+class EndpointDisabled(OrderRefused):
+    """The receiver has failed for days: nothing is posted to it before a person says so, or it has received again."""
+
+    reason = "endpoint_disabled"
 
 
 def _post(services: Services, delivery: Delivery) -> None:
@@ -125,9 +146,16 @@ def _not_delivered(services: Services, delivery: Delivery, error: ParsegateError
     if delivery.target == deliveries.EVENTS:
         # Our own exchange: it is away for a while, never for good.
         due_at = services.retry_at(delivery.tries, most_s=MOST_EXCHANGE_WAIT_S)
-    elif isinstance(error, OrderRefused) or now - delivery.created_at > GIVE_UP_AFTER:
+    elif isinstance(error, OrderRefused) or now - (delivery.retried_at or delivery.created_at) > GIVE_UP_AFTER:
         due_at = None
     else:
         due_at = services.retry_at(delivery.tries, most_s=MOST_WAIT_S)
-    deliveries.failed(delivery.delivery_id, str(error), now=now, due_at=due_at)
+    with transaction():
+        deliveries.failed(delivery.delivery_id, str(error), now=now, due_at=due_at)
+        if isinstance(error, SourceUnavailable):
+            # It answered wrongly, or not at all. What is our own trouble is not held against it.
+            url = url_of(delivery.target)
+            disabled = endpoints.failed(deliveries.tenant_of(delivery), url, str(error), now)
+            if disabled is not None:
+                services.events.endpoint_disabled(disabled, now)
     log.warning("event not delivered", delivery_id=str(delivery.delivery_id), error=str(error), due_at=str(due_at))

@@ -24,6 +24,7 @@ class EventType(StrEnum):
     DEGRADED = "service.degraded"
     RECOVERED = "service.recovered"
     BATCH_COMPLETED = "batch.completed"
+    ENDPOINT_DISABLED = "endpoint.disabled"
 
 
 def cloud_event(

@@ -21,13 +21,22 @@ class NotFinite(ValueError):
 def parse_json(body: bytes | str) -> Any:
     """A JSON value that can be stored and passed on.
 
-    No NaN, no infinity, no whole number beyond 64 bits, no NUL, no half of a surrogate pair, at most 64 levels.
+    No NaN, no infinity, no whole number beyond 64 bits, no NUL, no half of a surrogate pair, at most 64 levels, no name
+    twice in an object (readers differ in which they take), and no other encoding than UTF-8, without a byte order mark.
 
     Raises:
         ValueError: it is not JSON, or is such; in one sentence.
     """
     try:
-        value = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
+        # `json.loads` would guess the encoding of bytes.
+        text = body if isinstance(body, str) else body.decode()
+        value = json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_whole,
+            object_pairs_hook=_object,
+        )
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     except UnicodeDecodeError:
@@ -66,6 +75,13 @@ def _check(value: Any) -> None:
             return
         level = below
     raise ValueError("it is nested too deep")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("it has the same name twice in an object")
+    return made
 
 
 def _finite(text: str) -> float:

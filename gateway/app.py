@@ -8,8 +8,10 @@ from typing import Any, Final
 import falcon.asgi
 
 from gateway.auth import Authentication, Guarded
+from gateway.batches import BatchCancel, Batches, BatchItem
 from gateway.bodies import Allowance
 from gateway.budget import BudgetResource
+from gateway.deliveries import Deliveries, EndpointEnable, Endpoints, Redelivery
 from gateway.dependencies import Dependencies
 from gateway.documents import DocumentJob, Documents
 from gateway.drifts import DriftExplanation, Drifts
@@ -125,6 +127,13 @@ def routes(dependencies: Dependencies) -> dict[str, Guarded]:
         "/v1/documents/{job_id:uuid}/events": JobEvents(dependencies),
         "/v1/documents/{job_id:uuid}/cancel": JobCancel(dependencies),
         "/v1/documents/{job_id:uuid}/retry": JobRetry(dependencies),
+        "/v1/batches": Batches(dependencies),
+        "/v1/batches/{batch_id:uuid}": BatchItem(dependencies),
+        "/v1/batches/{batch_id:uuid}/cancel": BatchCancel(dependencies),
+        "/v1/deliveries": Deliveries(dependencies),
+        "/v1/deliveries/{delivery_id:uuid}/redeliver": Redelivery(dependencies),
+        "/v1/endpoints": Endpoints(dependencies),
+        "/v1/endpoints/{endpoint_id:uuid}/enable": EndpointEnable(dependencies),
         "/v1/quote": Quotes(dependencies),
         "/v1/redo": Redo(dependencies),
         "/v1/budget": BudgetResource(dependencies),

@@ -85,6 +85,7 @@ class JobSaid(TypedDict):
     mode: Mode | None
     reused_from: Id | None
     redoes: Id | None
+    batch_id: Id | None
 
 
 class StepSaid(TypedDict):
@@ -310,6 +311,7 @@ def job_view(job: Job, settings: Settings) -> JobSaid:
         "mode": None if job.mode is None else Mode(job.mode),
         "reused_from": None if job.reused_from is None else str(job.reused_from),
         "redoes": None if job.redoes is None else str(job.redoes),
+        "batch_id": None if job.batch_id is None else str(job.batch_id),
     }
 
 

@@ -29,6 +29,7 @@ DESCRIBED: Final = (
     Parameter("state", States, "In one of these states, comma-separated."),
     Parameter("document_id", UUID, "Of this document."),
     Parameter("user_id", UUID, "Of this user."),
+    Parameter("batch_id", UUID, "Of this batch."),
     Parameter("tenant", Text, "Of this tenant; of another one than the token's for an admin only."),
     Parameter("q", Text, "With this in the document's name."),
     LIMIT.described,
@@ -56,6 +57,7 @@ def wanted_by(req: falcon.asgi.Request) -> Wanted:
         states=_states(req),
         document_id=_uuid(req, "document_id"),
         user_id=_uuid(req, "user_id"),
+        batch_id=_uuid(req, "batch_id"),
         text=_text(req, "q"),
     )
 

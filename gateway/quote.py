@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
+from uuid import UUID
 
 import falcon.asgi
 from typing_extensions import TypedDict
@@ -16,7 +17,7 @@ from domain.money import Millicredits
 from domain.orders import Order
 from domain.prices import Prices
 from domain.pricing import Quote, price
-from domain.settings import Mode, OnExhausted
+from domain.settings import Mode, OnExhausted, Settings
 from gateway.amounts import Time, credits_number, time_text, usd_number
 from gateway.bodies import media_type, parse_json, read_body
 from gateway.counting import Counted, CountedDocuments, CountedPages, CountingDesk, FormFiles, counted_by_sender
@@ -112,8 +113,8 @@ class Quotes:
         now = self._clock()
         prices = self._settings.prices_at(now)
         quotes = [_price(order, document, prices) for document in documents]
-        fits = self._fits(order, [quote.amount for quote in quotes], now, prices)
-        total, starts = Millicredits(sum(quote.amount for quote in quotes)), [fit.starts_at for fit in fits]
+        amounts = [quote.amount for quote in quotes]
+        fits, total = fits_of(self._settings, order.tenant, order.user_id, amounts, now), Millicredits(sum(amounts))
         return {
             "files": [
                 _file_view(document, quote, fit, prices)
@@ -124,26 +125,35 @@ class Quotes:
             "credits": credits_number(total),
             "usd": usd_number(total, prices.usd_per_credit),
             "fits": all(fit.fits for fit in fits),
-            "starts_at": None if all(fit.fits for fit in fits) else _latest(starts),
+            "starts_at": starts_at(fits),
             "waiting": count_waiting(),
             "mode": order.mode or read_mode(self._configured_mode).mode,
             "on_budget_exhausted": self._settings.on_budget_exhausted,
         }
 
-    def _fits(self, order: Order, amounts: Sequence[Millicredits], now: datetime, prices: Prices) -> list[Fit]:
-        zone = self._settings.budget_timezone
-        rooms = [
-            Room(
-                key=found.key,
-                amount=found.amount,
-                taken=Millicredits(found.reserved + found.spent),
-                extra=found.extra,
-                extra_until=found.extra_until,
-            )
-            for found in balances_of(applicable(order.tenant, order.user_id), now, zone)
-            if found.amount is not None
-        ]
-        return fit_all(amounts, rooms, now=now, zone=zone, usd_per_credit=prices.usd_per_credit)
+
+def fits_of(
+    settings: Settings, tenant: str, user_id: UUID, amounts: Sequence[Millicredits], now: datetime
+) -> list[Fit]:
+    """Whether amounts fit the budgets that apply to a tenant's user, one after the other."""
+    zone = settings.budget_timezone
+    rooms = [
+        Room(
+            key=found.key,
+            amount=found.amount,
+            taken=Millicredits(found.reserved + found.spent),
+            extra=found.extra,
+            extra_until=found.extra_until,
+        )
+        for found in balances_of(applicable(tenant, user_id), now, zone)
+        if found.amount is not None
+    ]
+    return fit_all(amounts, rooms, now=now, zone=zone, usd_per_credit=settings.prices_at(now).usd_per_credit)
+
+
+def starts_at(fits: Sequence[Fit]) -> Start:
+    """When the last of them could start; null for now."""
+    return None if all(fit.fits for fit in fits) else _latest([fit.starts_at for fit in fits])
 
 
 def _price(order: Order, document: Counted, prices: Prices) -> Quote:
@@ -166,7 +176,7 @@ def _file_view(document: Counted, quote: Quote, fit: Fit, prices: Prices) -> Fil
         "credits": credits_number(quote.amount),
         "usd": usd_number(quote.amount, prices.usd_per_credit),
         "fits": fit.fits,
-        "starts_at": None if fit.fits else _latest([fit.starts_at]),
+        "starts_at": starts_at([fit]),
         "reason": fit.reason or None,
     }
 

@@ -25,7 +25,7 @@ from gateway.parameters import Whole
 from gateway.pool import run_in
 from gateway.requests import correlation_id
 from models.rejections import MOST_KEPT, Rejection, counts, keep, latest
-from models.tables import RejectedWebhook
+from models.service_tables import RejectedWebhook
 from models.tokens import Scope
 
 FLUSH_S: Final = 1.0
@@ -66,7 +66,7 @@ class Rejections:
             self._clock(),
             req.uri_template or "-",
             reason,
-            None if job_id is None else job_id[:MOST_TEXT],
+            None if job_id is None else _storable(job_id),
             shown_headers(req),
             said or {},
             None if body is None else sha256(body).hexdigest(),
@@ -168,4 +168,9 @@ def shown_headers(req: falcon.asgi.Request) -> list[tuple[str, str]]:
 
 
 def _shown(name: str, value: bytes) -> str:
-    return "********" if name.lower() in SECRET_HEADERS else value.decode("latin-1")[:MOST_TEXT].replace("\0", "")
+    return "********" if name.lower() in SECRET_HEADERS else _storable(value.decode("latin-1"))
+
+
+def _storable(text: str) -> str:
+    """Cut, and without NUL: PostgreSQL refuses it, and with it all that is kept in the same transaction."""
+    return text[:MOST_TEXT].replace("\0", "")

@@ -81,7 +81,7 @@ class Result:
             {
                 200: Answer(_CONTENT, _RANGES),
                 206: Answer(
-                    dict.fromkeys(MEDIA_TYPES.values(), str),
+                    dict.fromkeys(MEDIA_TYPES.values()),
                     {**_RANGES, "Content-Range": "Which part of how many bytes."},
                 ),
                 304: Answer(headers=_ABOUT),

@@ -62,6 +62,9 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")
 
 LONGEST_NAME: Final = 253
 _HOST_NAME: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.ASCII)
+_NUMBER: Final = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)", re.ASCII)
+"""What ends in a number is an address or nothing (https://url.spec.whatwg.org/#ends-in-a-number-checker): some
+resolvers read one that is too large as a smaller one."""
 _LOOPBACK: Final = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 
@@ -142,7 +145,8 @@ class AddressGuard:
             raise OrderRefused(f"the URL names port {parsed.port}, which does not exist")
         host = parsed.raw_host.decode("ascii").removesuffix(".")
         address = _literal(host)
-        if address is None and not (len(host) <= LONGEST_NAME and _HOST_NAME.fullmatch(host)):
+        is_name = len(host) <= LONGEST_NAME and _HOST_NAME.fullmatch(host) and not _NUMBER.fullmatch(host)
+        if address is None and not is_name:
             raise OrderRefused("the URL names no valid host")
         if host in self._names:
             return

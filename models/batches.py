@@ -40,8 +40,8 @@ class BatchOrder:
     callback_url: str | None = None
 
 
-def open_batch(said: BatchOrder, *, who: str, now: datetime) -> tuple[Batch, bool]:
-    """Order all of its documents, or find the batch if it was ordered before; answers also whether this made it.
+def open_batch(said: BatchOrder, *, who: str, now: datetime) -> Batch:
+    """Order all of its documents, or find the batch if it was ordered before.
 
     Its jobs are due at once: the clock nudges them, some hundreds at a time.
 
@@ -70,13 +70,13 @@ def open_batch(said: BatchOrder, *, who: str, now: datetime) -> tuple[Batch, boo
                 raise OrderConflict(
                     f"batch {said.batch_id} was ordered before with another order: use another batch_id"
                 )
-            return batch, False
+            return batch
         for order in said.orders:
             if not accept_order(order, who=who, now=now, due_at=now, batch_id=said.batch_id).created:
                 raise OrderConflict(
                     f"document {order.document_id} was ordered before: a batch takes new documents only"
                 )
-        return batch, True
+        return batch
 
 
 def find_batch(batch_id: UUID) -> Batch | None:
@@ -84,6 +84,12 @@ def find_batch(batch_id: UUID) -> Batch | None:
     with reading():
         found: Batch | None = Batch.get_or_none(Batch.batch_id == batch_id)
     return found
+
+
+def jobs_of(batch_id: UUID) -> Sequence[Job]:
+    """A batch's jobs, in no order."""
+    with reading():
+        return list(Job.select().where(Job.batch_id == batch_id))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from domain.breaker import MOST_COUNTED, PROBE_LIMIT, PROBE_PAUSE, WINDOW, Breaker, BreakerState, SeenCall, trips
 from domain.pace import Opening, Outcome, Route
 from models.database import reading
-from models.tables import Pace, Slot
+from models.service_tables import Pace, Slot
 
 _COLUMNS = {
     "opened_at": "broken_at",

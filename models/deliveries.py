@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID, uuid4
 
+from domain.errors import NotFound
 from models.database import reading, transaction
 from models.tables import Batch, Delivery, Job
 
@@ -70,6 +72,73 @@ def tenant_of(delivery: Delivery) -> str:
         if delivery.batch_id is not None:
             return str(Batch.get(Batch.batch_id == delivery.batch_id).tenant)
         return str(Job.get(Job.job_id == delivery.job_id).tenant)
+
+
+@dataclass(frozen=True)
+class WantedDeliveries:
+    """Which deliveries to receivers; None is any. Those to the events exchange are nobody's.
+
+    Args:
+        state: ``open``, ``delivered`` or ``given_up``.
+    """
+
+    tenant: str | None = None
+    state: str | None = None
+    job_id: UUID | None = None
+
+
+_MOMENTS: Final[Mapping[str, Any]] = {
+    "open": Delivery.due_at,
+    "delivered": Delivery.delivered_at,
+    "given_up": Delivery.given_up_at,
+}
+
+
+def list_deliveries(wanted: WantedDeliveries, limit: int) -> Sequence[Delivery]:
+    """Deliveries to receivers, newest first."""
+    query = Delivery.select().where(Delivery.target != EVENTS)
+    if wanted.state is not None:
+        query = query.where(_MOMENTS[wanted.state].is_null(False))
+    if wanted.job_id is not None:
+        query = query.where(Delivery.job == wanted.job_id)
+    if wanted.tenant is not None:
+        query = query.where(
+            Delivery.job.in_(Job.select(Job.job_id).where(Job.tenant == wanted.tenant))
+            | Delivery.batch_id.in_(Batch.select(Batch.batch_id).where(Batch.tenant == wanted.tenant))
+        )
+    with reading():
+        return list(query.order_by(Delivery.created_at.desc(), Delivery.delivery_id).limit(limit))
+
+
+def get_delivery(delivery_id: UUID, tenant: str | None) -> Delivery:
+    """A delivery to a receiver.
+
+    Args:
+        tenant: whose it must be; None is anybody's.
+
+    Raises:
+        NotFound: there is none.
+    """
+    with reading():
+        found: Delivery | None = Delivery.get_or_none(Delivery.delivery_id == delivery_id, Delivery.target != EVENTS)
+        if found is None or tenant not in (None, tenant_of(found)):
+            raise NotFound(f"there is no delivery {delivery_id}")
+        return found
+
+
+def send_again(delivery_id: UUID, now: datetime) -> bool:
+    """Make a delivery due once more, whatever became of it: the same event, with the same id.
+
+    Returns:
+        False if its body is not kept any more.
+    """
+    with transaction():
+        again = (
+            Delivery.update(due_at=now, delivered_at=None, given_up_at=None, last_error=None, tries=0, retried_at=now)
+            .where(Delivery.delivery_id == delivery_id, Delivery.body != "")
+            .execute()
+        )
+    return bool(again)
 
 
 def delivered(delivery_id: UUID, now: datetime) -> None:

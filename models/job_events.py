@@ -46,6 +46,7 @@ def event_data(job: Job) -> dict[str, Any]:
         "document_id": str(job.document_id),
         "user_id": str(job.document.user_id),
         "correlation_id": str(job.correlation_id),
+        "batch_id": None if job.batch_id is None else str(job.batch_id),
         "tenant": job.tenant,
         "state": job.state,
         "status_003": STATUS_003[JobState(job.state)],

@@ -111,3 +111,12 @@ def webhook_of(target: str) -> JobWebhook:
     if found is None:
         raise NotFound("there is no such webhook")
     return found
+
+
+def url_of(target: str) -> str:
+    """Where a delivery to a target goes; what was deleted with its document goes nowhere."""
+    if not target.startswith(TARGET):
+        return target
+    with reading():
+        found: JobWebhook | None = JobWebhook.get_or_none(JobWebhook.webhook_id == UUID(target.removeprefix(TARGET)))
+    return "" if found is None else found.url

@@ -10,7 +10,7 @@ from typing import Any, Final
 from domain.errors import OrderRefused
 from domain.pace import Limits, Route
 from domain.settings import Rate, parse_rates
-from models.tables import Pace
+from models.service_tables import Pace
 
 NAMES: Final[Mapping[str, str]] = {
     "parse": Route.CREATE,

@@ -26,6 +26,7 @@ from models.breakers import Change
 from models.database import is_postgres, reading, transaction
 from models.limits import in_force, rates_of
 from models.prepared import Prepared
+from models.service_tables import Pace, Slot
 from models.slots import (
     GRACE,
     StoredCalls,
@@ -42,7 +43,7 @@ from models.slots import (
     wake_senders,
     went_through,
 )
-from models.tables import Attempt, Job, Pace, Slot
+from models.tables import Attempt, Job
 
 MOVED_AT_ONCE: Final = 200
 """How many slots are promised new times at once; the later ones follow, since the clock looks again."""

@@ -14,8 +14,9 @@ from domain.settings import Rate
 from models.admission import waiting_in_turn
 from models.database import reading
 from models.limits import NAMES, NONE, in_force, written
+from models.service_tables import Pace, Slot
 from models.slots import attempts_in_flight, learned_of
-from models.tables import Job, Pace, Slot
+from models.tables import Job
 
 _ROUTES: Final = ("parse", "upload", "read")
 ADMISSION: Final = "admission"

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from models.database import reading, transaction
-from models.tables import RejectedWebhook, RejectionCount
+from models.service_tables import RejectedWebhook, RejectionCount
 
 MOST_KEPT: Final = 1000
 

@@ -17,7 +17,7 @@ from domain.settlement import DriftKind
 from models import deliveries, drifts
 from models.breakers import Change
 from models.database import after_commit
-from models.tables import Attempt
+from models.tables import Attempt, Endpoint
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -69,6 +69,19 @@ class ServiceEvents:
         }
         self.tell(EventType.DRIFT, str(attempt.job_id), said, now)
         after_commit(_logged(log.error, "the bill is not what was priced", said))
+
+    def endpoint_disabled(self, endpoint: Endpoint, now: datetime) -> None:
+        """A receiver of events has failed for so long that nothing is posted to it any more."""
+        said = {
+            "endpoint_id": str(endpoint.endpoint_id),
+            "tenant": endpoint.tenant,
+            "url": endpoint.url,
+            "failing_since": format_utc(endpoint.failing_since),
+            "failures": endpoint.failures,
+            "last_error": endpoint.last_error,
+        }
+        self.tell(EventType.ENDPOINT_DISABLED, str(endpoint.endpoint_id), said, now)
+        after_commit(_logged(log.error, "a receiver of events is disabled", said))
 
     def breaker_changed(self, change: Change) -> None:
         """An endpoint of the provider is not called any more, or again."""

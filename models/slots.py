@@ -17,7 +17,8 @@ from domain.pace import ABANDONED_AFTER, Gate, Learned, Limits, Route, is_truste
 from domain.settings import Rate
 from models.breakers import next_try
 from models.prepared import Prepared
-from models.tables import Attempt, Job, Pace, Slot
+from models.service_tables import Pace, Slot
+from models.tables import Attempt, Job
 
 BLOCK: Final = 64
 GRACE: Final = timedelta(seconds=2)

@@ -10,7 +10,8 @@ from domain.pace import Limits, Route
 from models.admission import queue_position
 from models.database import reading
 from models.limits import in_force
-from models.tables import Job, Pace, Slot
+from models.service_tables import Pace, Slot
+from models.tables import Job
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from peewee import (
 )
 
 from models.database import Base, OptionalUtcField, UtcField
+from models.service_tables import Pace, RejectedWebhook, RejectionCount, Slot
 
 
 class Document(Base):
@@ -155,6 +156,7 @@ class Delivery(Base):
     delivered_at = OptionalUtcField()
     given_up_at = OptionalUtcField()
     batch_id = UUIDField(null=True)
+    retried_at = OptionalUtcField()
 
 
 class Setting(Base):
@@ -286,67 +288,6 @@ class TenantTurn(Base):
         primary_key = CompositeKey("priority", "tenant")
 
 
-class Slot(Base):
-    """One call to the provider: promised for `at`, then used, then ended. `holder` is whoever the slot belongs to."""
-
-    slot_id = BigAutoField()
-    route = TextField()
-    holder = UUIDField()
-    job_id = UUIDField(null=True)
-    at = UtcField()
-    why = TextField(default="")
-    used_at = OptionalUtcField()
-    done_at = OptionalUtcField()
-    outcome = TextField(null=True)
-
-
-class Pace(Base):
-    """What is set and learned for a route, for all of them by the hour, and for the documents in flight.
-
-    `override` is what was set while running. `ceiling`, `cut_at`, `proven` and `window_s` are `domain.pace.Learned`;
-    `broken_at` and what follows `domain.breaker.Breaker`, with the slot of its last probe.
-    """
-
-    name = TextField(primary_key=True)
-    override = TextField(null=True)
-    changed_at = OptionalUtcField()
-    changed_by = TextField(null=True)
-    ceiling = IntegerField(null=True)
-    cut_at = OptionalUtcField()
-    proven = IntegerField(null=True)
-    window_s = IntegerField(null=True)
-    hold_until = OptionalUtcField()
-    seen_at = OptionalUtcField()
-    broken_at = OptionalUtcField()
-    probe_at = OptionalUtcField()
-    probe = BigIntegerField(null=True)
-    openings = IntegerField(default=0)
-    broken_why = TextField(default="")
-    recovered_at = OptionalUtcField()
-    refused_key = TextField(null=True)
-
-
-class RejectedWebhook(Base):
-    """A webhook that was not let in, or that changed nothing. `said` is what is known of a signed one."""
-
-    rejection_id = BigAutoField()
-    at = UtcField()
-    route = TextField()
-    reason = TextField()
-    job_id = TextField(null=True)
-    headers = JSONField()
-    said = JSONField()
-    body_sha256 = TextField(null=True)
-    body_bytes = BigIntegerField(null=True)
-
-
-class RejectionCount(Base):
-    """How many webhooks were rejected for a reason, since the beginning."""
-
-    reason = TextField(primary_key=True)
-    count = BigIntegerField()
-
-
 class UploadFile(Base):
     """A file that was uploaded by LlamaCloud's interface, to be ordered by its id."""
 
@@ -380,6 +321,18 @@ class JobWebhook(Base):
     events = JSONField(null=True)
     output_format = TextField()
     sealed = TextField()
+
+
+class Endpoint(Base):
+    """A receiver of events that has failed since `failing_since`; nothing is posted to it from `disabled_at` on."""
+
+    endpoint_id = UUIDField(primary_key=True)
+    tenant = TextField()
+    url = TextField()
+    failing_since = UtcField()
+    failures = IntegerField()
+    last_error = TextField()
+    disabled_at = OptionalUtcField()
 
 
 class Batch(Base):
@@ -430,5 +383,5 @@ TABLES = (
     *(RejectedWebhook, RejectionCount),
     *(UploadFile, MadeCall, JobWebhook),
     *(Erasure, ErasedThing),
-    Batch,
+    *(Batch, Endpoint),
 )

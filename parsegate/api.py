@@ -139,6 +139,22 @@ class Api:
         """What was removed of a job's document that was deleted."""
         return self._json("GET", f"/v1/documents/{job_id}/erasure")
 
+    def deliveries(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        """Events for receivers, and what became of them."""
+        return self._json("GET", "/v1/deliveries", params=dict(asked))
+
+    def redeliver(self, delivery_id: str) -> dict[str, Any]:
+        """Have an event sent once more."""
+        return self._json("POST", f"/v1/deliveries/{delivery_id}/redeliver")
+
+    def endpoints(self) -> dict[str, Any]:
+        """Receivers that fail."""
+        return self._json("GET", "/v1/endpoints")
+
+    def enable_endpoint(self, endpoint_id: str) -> dict[str, Any]:
+        """Post to a receiver again."""
+        return self._json("POST", f"/v1/endpoints/{endpoint_id}/enable")
+
     def redo(self, *, dry_run: bool) -> dict[str, Any]:
         """Order again, for real, what the local parser stood in for, or only what that would cost."""
         return self._json("POST", "/v1/redo", json={"provenance": "mock", "dry_run": dry_run})

@@ -12,20 +12,12 @@ import resource
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from parsegate.strict_http import REQUEST_TIMEOUT, StrictProtocol
 
 MOST_CONNECTIONS: Final = 1024
 LEAST_CONNECTIONS: Final = 16
 UNGUARDED: Final = ("/webhooks/", "/webhook/", "/api/v1/webhooks/")
 """Below these paths bodies are read without a token. Elsewhere who has none is answered before the body is read."""
-
-MOST_HEAD: Final = 64 * 1024
-"""Bytes of a request's first line and headers; neither uvicorn nor its parser has a limit."""
-
-_HEAD_TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-)
-_REQUEST_TIMEOUT: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 _Phase = Literal["head", "body", "answer", "rest", "pause"]
 """What a connection waits for: a head, a body, our answer, the rest of a body that was answered already, or nothing."""
@@ -39,14 +31,16 @@ class Patience:
         connections: how many may be open at once.
         head_s: from the connection, or the head's first byte, to the head's last.
         body_s: for a body, and a second more for each `bytes_per_s` that have come. An event gets no more than this.
+        silent_s: for the next byte of a body, however fast it came before.
         rest_s: for what still comes of a body after its answer.
         pause_s: between two requests.
         look_s: between two looks at a connection.
     """
 
     connections: int = MOST_CONNECTIONS
-    head_s: float = 10.0
-    body_s: float = 15.0
+    head_s: float = 8.0
+    body_s: float = 8.0
+    silent_s: float = 8.0
     bytes_per_s: int = 16 * 1024
     rest_s: float = 5.0
     pause_s: float = 30.0
@@ -60,7 +54,7 @@ def usual_patience() -> Patience:
     return Patience(connections=max(LEAST_CONNECTIONS, min(half, MOST_CONNECTIONS)))
 
 
-def protocol_with(patience: Patience) -> type[HttpToolsProtocol]:
+def protocol_with(patience: Patience) -> type[StrictProtocol]:
     """The protocol class for a server with this patience."""
 
     class WithPatience(PatientProtocol):
@@ -70,14 +64,15 @@ def protocol_with(patience: Patience) -> type[HttpToolsProtocol]:
     return WithPatience
 
 
-class PatientProtocol(HttpToolsProtocol):
+class PatientProtocol(StrictProtocol):
     """A connection."""
 
     patience: Patience
     _phase: _Phase = "head"
     _begun: float
+    _last_byte: float
+    _in_head = False
     _received = 0
-    _head = 0
     _next_look: asyncio.TimerHandle
 
     @property
@@ -102,22 +97,15 @@ class PatientProtocol(HttpToolsProtocol):
         self._next_look.cancel()
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
-        if self._phase in {"head", "pause"}:
-            self._head += len(data)
-        super().data_received(data)
-        if self._phase == "head" and self._head > MOST_HEAD and not self.transport.is_closing():
-            self.transport.write(_HEAD_TOO_LARGE)
-            self.transport.close()
-
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._in_head = True
         if self._phase == "pause":
             self._enter("head")
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self._head = 0
+        self._in_head = False
         if self._phase != "answer":  # else it was sent ahead, and waits for the answer before it
             self._received = 0
             self._enter("body")
@@ -125,6 +113,7 @@ class PatientProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
         self._received += len(body)
+        self._last_byte = self.loop.time()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -143,7 +132,9 @@ class PatientProtocol(HttpToolsProtocol):
         return str(self.scope["path"]).startswith(UNGUARDED)
 
     def _enter(self, phase: _Phase) -> None:
-        self._phase, self._begun = phase, self.loop.time()
+        # Half a head may have been sent ahead.
+        self._phase, self._begun = "head" if phase == "pause" and self._in_head else phase, self.loop.time()
+        self._last_byte = self._begun
 
     def _make_room(self) -> None:
         others = [other for other in self.connections if isinstance(other, PatientProtocol) and other is not self]
@@ -156,8 +147,13 @@ class PatientProtocol(HttpToolsProtocol):
         self._next_look = self.loop.call_later(self.patience.look_s, self._look)
         if self.flow.read_paused:  # we are the slow ones
             self._begun += self.patience.look_s
-        elif self.loop.time() - self._begun > self._allowed_s():
+            self._last_byte = self.loop.time()
+        elif self.loop.time() - self._begun > self._allowed_s() or self._is_silent:
             self._give_up()
+
+    @property
+    def _is_silent(self) -> bool:
+        return self._phase == "body" and self.loop.time() - self._last_byte > self.patience.silent_s
 
     def _allowed_s(self) -> float:
         match self._phase:
@@ -175,6 +171,7 @@ class PatientProtocol(HttpToolsProtocol):
                 return float("inf")
 
     def _give_up(self) -> None:
-        if self._phase == "head" or (self._phase == "body" and not self.cycle.response_started):
-            self.transport.write(_REQUEST_TIMEOUT)
-        self.transport.close()
+        if self._phase in {"head", "body"}:
+            self.refuse(REQUEST_TIMEOUT)
+        else:
+            self.transport.close()

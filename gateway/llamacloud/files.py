@@ -17,7 +17,7 @@ from domain.clock import parse_utc
 from domain.errors import OrderRefused
 from gateway.amounts import Time, time_text
 from gateway.auth import bearer_of
-from gateway.bodies import read_json
+from gateway.bodies import parse_json, read_json
 from gateway.dependencies import Dependencies
 from gateway.llamacloud.asked import MOST_PAGE, PAGES, ids, page_size, text, whole
 from gateway.llamacloud.links import LIFETIME_S, MOST_LIFETIME_S, Links
@@ -277,12 +277,13 @@ def _token_of(file: UploadFile, order_by: str) -> str:
 
 def _place_at(token: str, order_by: str) -> tuple[Any, UUID]:
     try:
-        named, key, file_id = json.loads(urlsafe_b64decode(token.encode()))
+        # Not ours alone: anybody may send one.
+        named, key, file_id = parse_json(urlsafe_b64decode(token.encode()))
         if named != order_by or not isinstance(key, str):
             raise ValueError("it is of another order")
         keys: Mapping[str, Callable[[str], Any]] = {"created_at": parse_utc, "name": str, "id": UUID}
         return keys[order_by](key), UUID(file_id)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise Problem(422, "bad_parameter", "page_token is not one of these pages'") from None
 
 

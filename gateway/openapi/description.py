@@ -36,7 +36,7 @@ class Answer:
     """An answer that is no error.
 
     Args:
-        content: what pydantic can describe, by media type; nothing for an empty body.
+        content: what pydantic can describe, by media type, or None for a part of such; nothing for an empty body.
         headers: what they say, by name; each is always there.
     """
 

@@ -211,4 +211,4 @@ def _answer(status: int, answer: Answer, schemas: Schemas) -> Json:
 
 
 def _content(content: Mapping[str, Any], schemas: Schemas, mode: Any) -> Json:
-    return {media: {"schema": schemas.of(kind, mode)} for media, kind in content.items()}
+    return {media: {} if kind is None else {"schema": schemas.of(kind, mode)} for media, kind in content.items()}

@@ -23,7 +23,8 @@ from domain.job_state import JobState
 from domain.money import Millicredits
 from domain.settlement import DriftKind
 from gateway.dependencies import host_now
-from models import attempts, drifts
+from models import attempts, drifts, endpoints
+from models.database import transaction
 from models.jobs import get_job
 from models.tokens import Scope
 from tests.acceptance.signing import SECRET_003
@@ -39,6 +40,7 @@ FASTER: Final = 1_000
 KEY: Final = {"LLAMA_CLOUD_API_KEY": "llx-test", "LLAMAPARSE_WEBHOOK_SECRET": SECRET_003}
 NEVER_RIGHT: Final = {"takeEvent003"}
 """Its body must name one of the jobs, which is left to the tests of those webhooks."""
+URLS: Final = ["https://example.org/a.pdf", "https://example.org/b.pdf"]
 PAGES: Final = [ParsedPage(1, text="A note.", markdown="# A note"), ParsedPage(2, text="More.")]
 
 
@@ -80,11 +82,32 @@ def known_values(gateway: Gateway, http: httpx.Client) -> dict[str, list[Any]]:
         "jobs": [*waiting, *parsing, *failed[:2], done[0]],
         "done": done[1:],
         "ended": failed[2:],
+        "unstarted": [ordered(http) for _ in range(4)],
+        "batches": [http.post("/v1/batches", json={"documents": URLS}).raise_for_status().json()["batch_id"]],
+        "deliveries": told(http),
+        "endpoints": failing(),
         "files": files[1:],
         "drifts": drifted(),
         **{name: [link.params[name]] for name in ("ends", "signature")},
         **dict(zip(("kind", "about"), ([part] for part in link.path.split("/")[2:]), strict=True)),
     }
+
+
+def told(http: httpx.Client) -> list[str]:
+    """Events for a receiver."""
+    order = {"source_url": URLS[0], "callback_url": "https://example.org/hook"}
+    job_id = http.post("/v1/documents", json=order).raise_for_status().json()["job_id"]
+    http.post(f"/v1/documents/{job_id}/cancel").raise_for_status()
+    return [one["delivery_id"] for one in http.get("/v1/deliveries").raise_for_status().json()["items"]]
+
+
+def failing() -> list[str]:
+    """Receivers that fail."""
+    urls = [f"https://example.org/{number}" for number in range(6)]
+    with transaction():
+        for url in urls:
+            endpoints.failed("default", url, "answered 500", host_now())
+    return [str(endpoints.endpoint_id("default", url)) for url in urls]
 
 
 def drifted() -> list[int]:

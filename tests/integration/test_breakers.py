@@ -25,7 +25,8 @@ from models.breakers import view_breakers
 from models.budgets import balance
 from models.control import refill_account
 from models.pace import Taken
-from models.tables import Attempt, Delivery, Job, Slot
+from models.service_tables import Slot
+from models.tables import Attempt, Delivery, Job
 from tests.documents import new_pdf
 from tests.state import KINDS, state_of
 from tests.worker import Worker, working

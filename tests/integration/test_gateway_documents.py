@@ -475,6 +475,7 @@ def test_job_says_everything_about_itself(either: Gateway) -> None:
         "mode": None,
         "reused_from": None,
         "redoes": None,
+        "batch_id": None,
         "queue_position": None,
         "expected_start_at": None,
     }

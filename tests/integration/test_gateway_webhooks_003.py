@@ -19,7 +19,7 @@ from domain.results import decode_pages
 from domain.signatures import signature_003
 from gateway.dependencies import host_now
 from models.rejections import Rejection, counts, keep, latest
-from models.tables import RejectedWebhook
+from models.service_tables import RejectedWebhook
 from models.tokens import Scope
 from tests.gateway_harness import Gateway, RecordingPublisher, running_gateway, settings_of
 from tests.money import a_job

@@ -18,8 +18,9 @@ from domain.results import encode_pages
 from llamaparse.simulator import RunningSimulator
 from models import audit, jobs, rejections
 from models.jobs import Content
+from models.service_tables import RejectedWebhook
 from models.store import Store
-from models.tables import Attempt, Job, RejectedWebhook
+from models.tables import Attempt, Job
 from parsegate.sample_documents import SAMPLES, sample_path
 from tests.noon import noon_zone
 from tests.state import KINDS, state_of

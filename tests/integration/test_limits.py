@@ -23,7 +23,8 @@ from models import jobs
 from models.database import server_now
 from models.limits import change, check_limit
 from models.pace import Pacer, Promised, Taken
-from models.tables import Job, Pace, Slot
+from models.service_tables import Pace, Slot
+from models.tables import Job
 from models.tokens import Scope
 from tests.gateway_harness import Gateway, running_gateway, settings_of
 from tests.processes import Program

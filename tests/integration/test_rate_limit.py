@@ -26,7 +26,8 @@ from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
 from models import jobs
 from models.database import close_connection
 from models.pace import Pacer, Promised, Taken
-from models.tables import Attempt, Job, Pace, Slot
+from models.service_tables import Pace, Slot
+from models.tables import Attempt, Job
 from tests.state import an_order, state_of
 from tests.worker import Worker, working
 from tests.world import KEY, World, world_of

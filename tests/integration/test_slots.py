@@ -10,8 +10,8 @@ import pytest
 
 from domain.pace import Route
 from models.database import transaction
+from models.service_tables import Slot
 from models.slots import StoredCalls, most_went_through
-from models.tables import Slot
 from tests.state import KINDS, state_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -30,8 +30,9 @@ from models.breakers import Change
 from models.database import database
 from models.limits import change
 from models.pace import WORTH_MOVING, Pacer, Taken
+from models.service_tables import Pace, Slot
 from models.slots import GRACE
-from models.tables import Attempt, Job, Pace, Slot
+from models.tables import Attempt, Job
 from tests.state import KINDS, an_order, state_of
 
 START: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)

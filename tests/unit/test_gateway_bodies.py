@@ -55,6 +55,13 @@ REFUSED = {
     "deep and closed": "[" * 900 + "]" * 900,
     "one too deep": "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1),
     "not UTF-8": b'"\xff"',
+    "UTF-16": '"a"'.encode("utf-16"),
+    "UTF-16 without a mark": '"a"'.encode("utf-16-le"),
+    "UTF-32": '"a"'.encode("utf-32-be"),
+    "a byte order mark": b'\xef\xbb\xbf"a"',
+    "a surrogate in UTF-8": b'"\xed\xa0\x80"',
+    "a name twice": '{"a": 1, "a": 1}',
+    "a name twice, spelled differently": '[{"a": {"b": 1, "\\u0062": 2}}]',
 }
 
 
