@@ -7,6 +7,8 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
 
+from structlog.contextvars import bind_contextvars
+
 from actors.outcome import fail_job
 from actors.services import LEASE, Services, log
 from actors.source import DEADLINE_S, is_remote, read_source
@@ -35,6 +37,8 @@ def submit_document(services: Services, order: Order) -> None:
     """
     now = services.clock()
     accepted = jobs.accept_order(order, who="submit message", now=now, due_at=now + LEASE)
+    # The job's own: an order may name none, or come again with another one.
+    bind_contextvars(job_id=str(accepted.job.job_id), correlation_id=str(accepted.job.correlation_id))
     if not accepted.created:
         log.info("ordered again", job_id=str(accepted.job.job_id), document_id=str(order.document_id))
     fetch_source(services, accepted.job.job_id)

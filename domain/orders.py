@@ -51,7 +51,8 @@ class Order(BaseModel):
     tier: ShortText = Field(default=DEFAULT_TIER, json_schema_extra={"enum": list(TIERS)})
     options: dict[str, Any] = Field(default_factory=dict, json_schema_extra=OPTIONS_SCHEMA)
     tenant: ShortText = DEFAULT_TENANT
-    tags: tuple[ShortText, ...] = Field(default=(), max_length=20)
+    # One wrong tag is enough: a message has room for half a million, and each would be told.
+    tags: tuple[ShortText, ...] = Field(default=(), max_length=20, fail_fast=True)
     priority: int = Field(default=0, ge=-100, le=100, strict=True)
     mode: Mode | None = None
     correlation_id: UUID | None = None

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, Literal, get_args
 from uuid import uuid4
 
 import falcon.asgi
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, create_model
+from pydantic.fields import FieldInfo
 
 from domain.errors import OrderRefused
 from domain.messages import describe
@@ -49,10 +50,15 @@ def form_fields() -> dict[str, Any]:
 def _fields(alternative: Any, described: Mapping[str, Any]) -> dict[str, Any]:
     fields = {name: Order.model_fields[name] for name in sorted(FIELDS - set(described))}
     kinds = {
-        name: Annotated[_given(field.annotation), *field.metadata, Field(json_schema_extra=field.json_schema_extra)]
+        name: Annotated[_given(field.annotation), *_rules(field), Field(json_schema_extra=field.json_schema_extra)]
         for name, field in fields.items()
     }
     return {name: (kind | alternative, None) for name, kind in {**kinds, **described}.items()}
+
+
+def _rules(field: FieldInfo) -> list[Any]:
+    """What a field's values must be. `FailFast` says when to stop looking, and can't stand in a union."""
+    return [rule for rule in field.metadata if not isinstance(rule, FailFast)]
 
 
 def _given(kind: Any) -> Any:

@@ -11,9 +11,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    StrictBool,
+    model_validator,
+)
 
 from domain.errors import (
     EVIDENCE_LIMIT,
@@ -25,10 +34,16 @@ from domain.errors import (
     Transient,
     failure_reason,
 )
+from domain.json_text import check_text
 from domain.money import Millicredits, from_credits
 
 MOST_CREDITS: Final = 10**9
 """More than this for one job is no amount but a mistake."""
+
+
+Row = TypeVar("Row")
+Many = Annotated[tuple[Row, ...], FailFast()]
+"""The first wrong one is enough: an answer has room for millions, and to collect what is wrong takes seconds."""
 
 
 def _moment(value: object) -> datetime:
@@ -58,8 +73,15 @@ def _clean(value: object) -> object:
     return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\0", "\ufffd")
 
 
+def _storable(value: str) -> str:
+    check_text(value)
+    return value
+
+
 Text = Annotated[str, BeforeValidator(_clean)]
-Id = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, AfterValidator(_storable)]
+"""What we store and give back to the provider as it is: one that can't be stored is refused, and never changed."""
+Id = Annotated[Name, Field(min_length=1)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 PageNumber = Annotated[int, Field(strict=True, ge=1)]
 
@@ -90,9 +112,9 @@ class File(Answered):
 
     id: Id
     name: Text | None = None
-    project_id: str | None = None
-    external_file_id: str | None = None
-    purpose: str | None = None
+    project_id: Name | None = None
+    external_file_id: Text | None = None
+    purpose: Text | None = None
     server_date: datetime | None = None
 
 
@@ -106,15 +128,15 @@ class Job(Answered):
     """A parse job. Times are aware UTC datetimes."""
 
     id: Id
-    project_id: str
+    project_id: Name
     status: JobStatus
     created_at: Moment | None = None
     updated_at: Moment | None = None
     error_message: Text | None = None
     name: Text | None = None
-    tier: str | None = None
+    tier: Text | None = None
     usage: Usage | None = None
-    user_metadata: Mapping[str, Text] | None = None
+    user_metadata: Mapping[Text, Text] | None = None
 
     @property
     def millicredits(self) -> Millicredits | None:
@@ -147,13 +169,13 @@ class TextPage(Answered):
 class MarkdownPages(Answered):
     """The Markdown expansion."""
 
-    pages: tuple[MarkdownPage, ...]
+    pages: Many[MarkdownPage]
 
 
 class TextPages(Answered):
     """The text expansion."""
 
-    pages: tuple[TextPage, ...]
+    pages: Many[TextPage]
 
 
 class ParseResult(Answered):
@@ -184,8 +206,8 @@ class ParseResult(Answered):
 class JobPage(Answered):
     """One page of the list of jobs; `next_page_token` is None on the last one. Rows may lack `usage`."""
 
-    items: tuple[Job, ...]
-    next_page_token: Annotated[str | None, BeforeValidator(lambda token: token or None)] = None
+    items: Many[Job]
+    next_page_token: Annotated[Name | None, BeforeValidator(lambda token: token or None)] = None
     server_date: datetime | None = None
 
 
@@ -193,17 +215,17 @@ class Deleted(Answered):
     """What was deleted."""
 
     id: Id
-    project_id: str
+    project_id: Name
 
 
 class Versions(Answered):
     """The versions that each tier accepts, and what `latest` stands for in each."""
 
-    latest: Mapping[str, str]
-    fast: tuple[str, ...] = ()
-    cost_effective: tuple[str, ...] = ()
-    agentic: tuple[str, ...] = ()
-    agentic_plus: tuple[str, ...] = ()
+    latest: Mapping[Text, Text]
+    fast: Many[Text] = ()
+    cost_effective: Many[Text] = ()
+    agentic: Many[Text] = ()
+    agentic_plus: Many[Text] = ()
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from domain.settings import Settings
 from gateway.app import Dependencies, create_app
 from gateway.publisher import AmqpPublisher, EmbeddedPublisher, Publisher
 from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
+from models.correlation import correlation_of
 from models.database import CLOCK_CHECK_S, DatabaseClock, close_connection, open_database
 from models.migrations import migrate
 from models.store import Store
@@ -104,7 +105,7 @@ def _embedded(settings: Settings, listening: socket.socket) -> Iterator[Running]
         services = build_services(settings, send=broker.send, emit=None)
         stack.callback(close_services, services)
         outcome = Outcome(lambda: probe(services), lambda said, error: unexpected(services, said, error))
-        for middleware in (Correlation(), outcome, RateLimit(lambda: services)):
+        for middleware in (Correlation(correlation_of), outcome, RateLimit(lambda: services)):
             broker.add_middleware(middleware)
         declare_actors(broker, lambda: services)
         recover(services)

@@ -164,6 +164,29 @@ def test_what_makes_no_call_takes_no_slot(world: World) -> None:
     assert Pace.select().where(Pace.seen_at.is_null(False)).count() == 0, "nobody took a slot"
 
 
+@pytest.mark.parametrize("state", [JobState.PARSING, JobState.CANCELLED, JobState.FAILED])
+def test_the_provider_is_asked_about_what_it_still_works_at_whether_its_job_has_ended_or_not(
+    world: World, state: JobState
+) -> None:
+    job, _ = reserved(world, provider_job_id="pjb-1")
+    Attempt.update(state=AttemptState.SENT).execute()
+    Job.update(state=JobState.PARSING).execute()
+    if state != JobState.PARSING:
+        said: dict[str, Any] = {
+            "who": "test",
+            "why": "test",
+            "now": world.now(),
+            "due_at": None,
+            "reason": "test",
+            "message": "test",
+        }
+        assert jobs.step(job.job_id, JobState.PARSING, state, **said)
+    with working(world, lambda worker, said: None) as worker:
+        worker.handle("ingest_result", job.job_id)
+    assert worker.ran == ["ingest_result"]
+    assert Pace.select().where(Pace.seen_at.is_null(False)).count() == 1, "it took a slot"
+
+
 def test_calls_are_counted_with_their_end_and_what_was_answered(world: World) -> None:
     def ask(worker: Worker, said: Any) -> None:
         assert worker.services.provider is not None
