@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -97,6 +98,16 @@ def _percents(text: object) -> tuple[int, ...]:
 
 def _split(text: object) -> object:
     return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
+
+
+def _networks(text: object) -> object:
+    parts = _split(text)
+    for part in parts if isinstance(parts, list) else []:
+        try:
+            ip_network(part)
+        except ValueError:
+            raise ValueError(f"must name addresses or networks, such as 10.0.0.0/8; {part[:60]!r} is none") from None
+    return parts
 
 
 def _zone(text: object) -> ZoneInfo:
@@ -224,6 +235,10 @@ class Settings(BaseModel):
     reuse_seconds: Annotated[int, Field(ge=0)] = _named("PARSEGATE_REUSE_SECONDS", default=172_800)
     reuse_across_tenants: bool = _named("PARSEGATE_REUSE_ACROSS_TENANTS", default=False)
     max_file_mb: Annotated[int, Field(ge=1, le=1_000_000)] = _named("PARSEGATE_MAX_FILE_MB", default=512)
+    token_rate: RateLimit = _named("PARSEGATE_TOKEN_RATE", default=(Rate(10_000, 10),))
+    trusted_proxies: Annotated[tuple[str, ...], BeforeValidator(_networks)] = _named(
+        "PARSEGATE_TRUSTED_PROXIES", default=()
+    )
     retention_days: Annotated[int | None, Field(ge=1)] = _named("PARSEGATE_RETENTION_DAYS")
     start_wait_seconds: Annotated[int, Field(ge=0)] = _named("PARSEGATE_START_WAIT_SECONDS", default=60)
     client_url: Annotated[str | None, BeforeValidator(_http_url)] = _named("PARSEGATE_URL")

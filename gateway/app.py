@@ -85,7 +85,7 @@ def create_app(dependencies: Dependencies) -> Asgi:
     # Any: each implements another part of Falcon's union of protocols.
     middleware: list[Any] = [
         RequestLog(dependencies.monotonic),
-        Authentication(dependencies.pool, dependencies.clock, dependencies.monotonic),
+        Authentication(dependencies.pool, dependencies.clock, dependencies.monotonic, dependencies.settings.token_rate),
     ]
     app: falcon.asgi.App[Any, Any] = falcon.asgi.App(middleware=middleware)
     install(app)

@@ -120,7 +120,8 @@ class Result:
             resp.content_type = MEDIA_TYPES[wanted]
         resp.etag = etag
         resp.set_header("Parsegate-Provenance", str(job.provenance))
-        resp.set_header("X-Content-Type-Options", "nosniff")
+        # Whoever keeps it asks first whether it is still the same, which costs an ETag.
+        resp.set_header("Cache-Control", "private, no-cache")
 
 
 def _send(req: falcon.asgi.Request, resp: falcon.asgi.Response, content: bytes, etag: str) -> None:

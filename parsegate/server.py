@@ -7,7 +7,7 @@ import contextlib
 import errno
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 import uvicorn
@@ -56,6 +56,7 @@ class ServerThread:
         listening: a bound socket; it is closed at the end.
         before, after: run in the same loop before the first and after the last request.
         patience: with slow senders; by default as `usual_patience` says.
+        proxies: addresses and networks whose word about the sender is believed (``X-Forwarded-For``, ``-Proto``).
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class ServerThread:
         before: Callable[[], Awaitable[None]],
         after: Callable[[], Awaitable[None]],
         patience: Patience | None = None,
+        proxies: Sequence[str] = (),
     ) -> None:
         config = uvicorn.Config(
             app,
@@ -76,6 +78,9 @@ class ServerThread:
             log_config=None,
             access_log=False,
             server_header=False,
+            # Without a proxy that is named, anybody's word about the sender would be believed.
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=list(proxies),
             timeout_keep_alive=30,
             timeout_graceful_shutdown=STOP_S,
         )

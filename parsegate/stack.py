@@ -149,7 +149,13 @@ def _serving(
             configured_mode=settings.effective_mode,
             pool=pool,
         )
-        gateway = ServerThread(create_app(dependencies), listening, before=publisher.start, after=publisher.stop)
+        gateway = ServerThread(
+            create_app(dependencies),
+            listening,
+            before=publisher.start,
+            after=publisher.stop,
+            proxies=settings.trusted_proxies,
+        )
         gateway.start()
         try:
             yield Running(gateway.url, (Part("the gateway", lambda: gateway.is_running), ticking))

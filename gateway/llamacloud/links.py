@@ -107,7 +107,6 @@ class Downloads:
         if known is None:
             raise Problem(403, "link_refused", "the link is not right, or has ended")
         self._links.check(req, kind, known, self._host_clock().astimezone(UTC))
-        resp.set_header("X-Content-Type-Options", "nosniff")
         if kind == FILE:
             resp.content_type = BYTES
             file = await run_in(self._pool, find_file, known)

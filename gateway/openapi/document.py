@@ -25,14 +25,17 @@ VERSION: Final = "3.1.0"
 METHODS: Final = ("get", "put", "post", "delete", "patch")
 EVERYWHERE: Final = (500, 503)
 """Errors that any operation may end with: ours, and the store's."""
-WITH_TOKEN: Final = (401, 403)
+WITH_TOKEN: Final = (401, 403, 429)
 WITH_BODY: Final = (400, 413)
 PROBLEMS: Final[Mapping[str, Mapping[str, Any]]] = {
     "Problem": {MEDIA_TYPE: ProblemDetails},
     "LlamaCloudProblem": {JSON: LlamaCloudProblem},
 }
 _PART: Final = re.compile(r"{(\w+)(?::(\w+)(?:\(min=(\d+),max=(\d+)\))?)?}")
-_HEADERS: Final[Mapping[int, Mapping[str, str]]] = {401: {"WWW-Authenticate": "How to say who asks."}}
+_HEADERS: Final[Mapping[int, Mapping[str, str]]] = {
+    401: {"WWW-Authenticate": "How to say who asks."},
+    429: {"Retry-After": "Seconds to wait."},
+}
 _CORRELATION_ID: Final[Json] = {
     "description": "The request's id, in every line of the log about it.",
     "required": True,

@@ -20,8 +20,9 @@ DEFAULT_PORT: Final = 8080
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=PORT, help="0 takes a free one.")
+@click.option("--proxy-headers", default=None, help="Believe X-Forwarded-* from these addresses, comma-separated.")
 @click.option("--simulator", is_flag=True, help="Use the bundled stand-in for the provider; nothing is paid.")
-def up(host: str, port: int, simulator: bool) -> None:
+def up(host: str, port: int, proxy_headers: str | None, simulator: bool) -> None:
     """Gateway, workers and clock in one process.
 
     Without settings: SQLite and in-process queues under ./parsegate-data, nothing to install. With PARSEGATE_AMQP_URL
@@ -34,17 +35,22 @@ def up(host: str, port: int, simulator: bool) -> None:
     from parsegate.stack import running_up
 
     configure_logs()
-    settings = read_settings()
+    settings = _settings(proxy_headers)
     with running_up(settings, host, port, SimulatorSettings() if simulator else None) as gateway:
         say_mode(settings, simulator=simulator)
         ready(gateway.url)
         wait_for_signal(gateway.parts)
 
 
+def _settings(proxies: str | None) -> Settings:
+    return read_settings() if proxies is None else read_settings({**os.environ, "PARSEGATE_TRUSTED_PROXIES": proxies})
+
+
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=PORT, help="0 takes a free one.")
-def gateway(host: str, port: int) -> None:
+@click.option("--proxy-headers", default=None, help="Believe X-Forwarded-* from these addresses, comma-separated.")
+def gateway(host: str, port: int, proxy_headers: str | None) -> None:
     """The HTTP entrance alone, for RabbitMQ and PostgreSQL.
 
     Example: parsegate gateway --host 0.0.0.0 --port 8080
@@ -55,7 +61,7 @@ def gateway(host: str, port: int) -> None:
 
     configure_logs()
     listening = bind(host, port)
-    settings = read_settings()
+    settings = _settings(proxy_headers)
     with running_gateway(distributed(settings), listening) as served:
         say_mode(settings)
         ready(served.url)
