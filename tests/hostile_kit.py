@@ -295,13 +295,13 @@ class Line:
         with suppress(ConnectionError):
             self.socket.sendall(piece)
 
-    def answer(self, method: str) -> Answer | None:
+    def answer(self, method: str, within_s: float = HANG_S) -> Answer | None:
         """The next final answer; None once the connection is closed.
 
         Raises:
             Fault: it is malformed, broken off, or late.
         """
-        until = time.monotonic() + HANG_S
+        until = time.monotonic() + within_s
         while True:
             found = _take(self._read, method, self._is_over)
             if found is not None:

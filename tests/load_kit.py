@@ -91,19 +91,39 @@ def p99_ms(seconds: Sequence[float]) -> float:
     return sorted(seconds)[math.ceil(len(seconds) * 0.99) - 1] * 1000
 
 
-def timed_requests(target: Target, count: int) -> list[float]:
-    """The seconds that normal requests took in turn, each on a connection of its own: signed events and reads."""
+@dataclass(frozen=True)
+class Normal:
+    """A request as anybody may send it, and the status that it must meet."""
+
+    method: str
+    sent: bytes
+    status: int
+
+
+def normal_requests(target: Target) -> list[Normal]:
+    """A read with a token, and a signed event."""
+    return [
+        Normal("GET", request("GET", "/v1/documents?limit=5", token=target.token), 200),
+        Normal("POST", request("POST", f"/webhooks/llamaparse/{JOB}", EVENT, f"LC-Signature: {sign(EVENT)}"), 204),
+    ]
+
+
+def timed_requests(target: Target, count: int, asked: Sequence[Normal] = ()) -> list[float]:
+    """The seconds that requests took, by turns, each on a connection of its own.
+
+    Args:
+        asked: others than `normal_requests`.
+    """
+    asked = asked or normal_requests(target)
     seconds = []
-    reading = request("GET", "/v1/documents?limit=5", token=target.token)
-    telling = request("POST", f"/webhooks/llamaparse/{JOB}", EVENT, f"LC-Signature: {sign(EVENT)}")
     for number in range(count):
-        begun = time.monotonic()
+        one, begun = asked[number % len(asked)], time.monotonic()
         with Line(target.address) as line:
-            line.send(telling if number % 2 else reading)
-            answer = line.answer("POST" if number % 2 else "GET")
+            line.send(one.sent)
+            answer = line.answer(one.method)
         seconds.append(time.monotonic() - begun)
         assert answer is not None
-        assert answer.status == (204 if number % 2 else 200), answer
+        assert answer.status == one.status, answer
         time.sleep(PAUSE_S)
     return seconds
 

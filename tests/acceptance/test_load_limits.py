@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.conftest import fresh_database, fresh_vhost
+from tests.hostile import packed_catalog
 from tests.hostile_forms import END, file_part, part
-from tests.hostile_kit import JOB, Line, Target, check_log, request
-from tests.load_kit import MB, SlowSenders, forget_peak, gateway_alone, memory_mb, p99_ms, timed_requests
+from tests.hostile_kit import JOB, Answer, Line, Target, check_log, request
+from tests.load_kit import (
+    MB,
+    Normal,
+    SlowSenders,
+    family,
+    forget_peak,
+    gateway_alone,
+    memory_mb,
+    normal_requests,
+    p99_ms,
+    timed_requests,
+    until,
+)
 
 UPLOAD_MB = 300
 GROWTH_MB = 32
 SLOW_SENDERS = 500
+QUOTES = 24
 REQUESTS = 300
 P99_MS = 200
 UPLOADS = {"/v1/documents": b"", "/api/v1/beta/files": part('Content-Disposition: form-data; name="purpose"', b"parse")}
@@ -78,3 +96,37 @@ def test_slow_senders_do_not_stop_normal_requests(target: Target) -> None:
     assert again >= SLOW_SENDERS // 2, "the requests were over before anybody was given up"
     assert p99_ms(seconds) < P99_MS
     check_log(target)
+
+
+def test_slow_quotes_do_not_stop_normal_requests(target: Target) -> None:
+    """24 at once, all the time, of a PDF that takes seconds to count; uploads are among the normal requests."""
+    slow = request(
+        "POST", "/v1/quote", file_part('; filename="a.pdf"', packed_catalog(600)) + END, FORM, token=target.token
+    )
+    upload = Normal("POST", request("POST", "/v1/documents", file_part() + END, FORM, token=target.token), 202)
+    over = threading.Event()
+
+    def quote() -> list[Answer | None]:
+        answers = []
+        while not over.is_set():
+            with Line(target.address) as line:
+                line.send(slow)
+                answers.append(line.answer("POST", 60))
+        return answers
+
+    with ThreadPoolExecutor(QUOTES) as threads:
+        quoting = [threads.submit(quote) for _ in range(QUOTES)]
+        try:
+            until(lambda: len(family(target.pid)) > 1, 30)
+            seconds = timed_requests(target, REQUESTS, [*normal_requests(target), upload])
+        finally:
+            over.set()
+        answers = [answer for one in quoting for answer in one.result(120) if answer is not None]
+    met = Counter(answer.status for answer in answers)
+    print(f"\n{QUOTES} slow quotes at once: p99 {p99_ms(seconds):.1f} ms, slowest {max(seconds) * 1000:.1f} ms; {met}")
+    assert set(met) == {200, 503}
+    assert {answer.headers["retry-after"] for answer in answers if answer.status == 503} == {"5"}
+    assert {json.loads(answer.body)["type"] for answer in answers if answer.status == 503} == {
+        "/problems/counting_busy"
+    }
+    assert p99_ms(seconds) < P99_MS
