@@ -18,12 +18,15 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import astuple
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from domain.errors import DocumentRefused, OrderRefused
 from llamaparse.local_parser import parse_locally
 from llamaparse.page_count import count_pages
 from llamaparse.parser_pool import LENGTH, too_much
+
+NICENESS: Final = 10
+"""Who answers requests, on as few cores, goes first: he needs a moment, a document may take minutes."""
 
 
 def main(arguments: list[str]) -> None:
@@ -34,6 +37,7 @@ def main(arguments: list[str]) -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(NICENESS)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with suppress(ValueError, OSError):  # not every system knows it
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))

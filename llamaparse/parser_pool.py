@@ -107,14 +107,18 @@ class ParserPool:
         answer = self._ask(task, content, self._parse_s)
         return ParsedDocument(tuple(ParsedPage(*page) for page in answer["pages"]))
 
-    def count(self, content: BinaryIO, filename: str) -> PageCount:
+    def count(self, content: BinaryIO, filename: str, *, limit_s: float | None = None) -> PageCount:
         """As `llamaparse.page_count.count_pages`; what takes too much to be counted gets a ceiling by its size.
+
+        Args:
+            limit_s: seconds that it may take, if fewer than usual.
 
         Raises:
             Waiting, StoreUnavailable, ParserMistake: as for `parse`.
         """
+        most_s = self._count_s if limit_s is None else min(self._count_s, limit_s)
         try:
-            answer = self._ask({"do": "count", "filename": filename}, content, self._count_s)
+            answer = self._ask({"do": "count", "filename": filename}, content, most_s)
         except DocumentRefused:
             return not_counted(content, filename)
         return PageCount(*answer["count"])

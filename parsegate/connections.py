@@ -19,6 +19,9 @@ LEAST_CONNECTIONS: Final = 16
 UNGUARDED: Final = ("/webhooks/", "/webhook/", "/api/v1/webhooks/")
 """Below these paths bodies are read without a token. Elsewhere who has none is answered before the body is read."""
 
+LOOKS: Final = 50
+"""Over how many moments the looks at connections are spread."""
+
 _Phase = Literal["head", "body", "answer", "rest", "pause"]
 """What a connection waits for: a head, a body, our answer, the rest of a body that was answered already, or nothing."""
 
@@ -89,7 +92,9 @@ class PatientProtocol(StrictProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._enter("head")
-        self._next_look = self.loop.call_later(self.patience.look_s, self._look)
+        # Those who came together are not given up together: the others would wait while hundreds are answered.
+        first_look_s = self.patience.look_s * (1 + len(self.connections) % LOOKS) / LOOKS
+        self._next_look = self.loop.call_later(first_look_s, self._look)
         if len(self.connections) > self.patience.connections:
             self._make_room()
 

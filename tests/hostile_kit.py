@@ -136,18 +136,22 @@ class Target:
             raise Fault("the answer has a banner")
 
 
-@contextmanager
-def running_target(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Target]:
-    """``parsegate up`` in mock mode, embedded unless the settings name servers."""
-    environment = {
+def own_settings(folder: Path) -> dict[str, str]:
+    """A target's settings: mock mode, and secrets that must not be told."""
+    return {
         "PARSEGATE_DATA_DIR": str(folder / "data"),
         "PARSEGATE_SECRET_KEY": SECRET_KEY,
         "PARSEGATE_MODE": "mock",
         "PARSEGATE_DAILY_BUDGET_USD": "unlimited",
         "LLAMAPARSE_WEBHOOK_SECRET": SECRET_003,
         "LLAMA_CLOUD_API_KEY": API_KEY,
-        **(settings or {}),
     }
+
+
+@contextmanager
+def running_target(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Target]:
+    """``parsegate up`` in mock mode, embedded unless the settings name servers."""
+    environment = {**own_settings(folder), **(settings or {})}
     with Program("up", "--port", "0", folder=folder, environment=environment) as program:
         url = program.ready_url()
         token = (folder / "data" / "admin-token").read_text().strip()
@@ -291,13 +295,13 @@ class Line:
         with suppress(ConnectionError):
             self.socket.sendall(piece)
 
-    def answer(self, method: str) -> Answer | None:
+    def answer(self, method: str, within_s: float = HANG_S) -> Answer | None:
         """The next final answer; None once the connection is closed.
 
         Raises:
             Fault: it is malformed, broken off, or late.
         """
-        until = time.monotonic() + HANG_S
+        until = time.monotonic() + within_s
         while True:
             found = _take(self._read, method, self._is_over)
             if found is not None:

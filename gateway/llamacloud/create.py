@@ -21,6 +21,7 @@ from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
 from gateway.documents import FIRST_LOOK, nudge, place
 from gateway.llamacloud.asked import REFUSED, Metadata, order_of
+from gateway.llamacloud.budget import BudgetDesk
 from gateway.llamacloud.views import parsed_id
 from gateway.llamacloud.webhooks import MOST, WebhookAsked, WebhookDesk
 from gateway.orders import HttpUrl, OrderDesk
@@ -78,6 +79,7 @@ class Creation:
         self._pool, self._store, self._clock = dependencies.pool, dependencies.store, dependencies.clock
         self._publisher, self._host_clock = dependencies.publisher, dependencies.host_clock
         self._orders, self._webhooks = OrderDesk(dependencies.settings), WebhookDesk(dependencies)
+        self._budget = BudgetDesk(dependencies)
 
     async def by_reference(self, req: falcon.asgi.Request, said: object) -> Job:
         """A job for a file that was uploaded before, or for a URL.
@@ -85,6 +87,7 @@ class Creation:
         Raises:
             NotFound: 404, no such file.
             OrderRefused: 422.
+            Problem: 402, no budget has room for it, and the policy is `reject`.
         """
         fields, extras = self._read(said)
         assert isinstance(said, dict)
@@ -103,6 +106,8 @@ class Creation:
         await run_in(self._pool, self._store.share, file.path, staged)
         upload = Upload({}, file.name, staged, Content(file.sha256, file.bytes))
         try:
+            if not call.is_repeat:
+                await self._budget.check(order, staged, file.name)
             return await self._make(call, lambda: self._place(order, upload, extras, call.who), "check_budget")
         finally:
             await run_in(self._pool, self._store.delete, staged)
@@ -120,6 +125,8 @@ class Creation:
         name = upload.filename or "document"
         order = self._orders.order(req, fields | {"filename": name, "document_id": str(uuid4())})
         call = await self._call(req, said, f"{upload.content.sha256} {name}")
+        if not call.is_repeat:
+            await self._budget.check(order, upload.path, name)
         return await self._make(call, lambda: self._place(order, upload, extras, call.who), "check_budget")
 
     def _read(self, said: object) -> tuple[dict[str, Any], Extras]:

@@ -106,7 +106,10 @@ class ParseJobs:
     scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT, "GET": Scope.READ}
     operations: Mapping[str, Operation] = {
         "POST": Operation(
-            "createParseJob", {200: answer(ParseJobSaid, **_STATE)}, fails=(404, 415, 422), body={JSON: ByFile | ByUrl}
+            "createParseJob",
+            {200: answer(ParseJobSaid, **_STATE)},
+            fails=(402, 404, 415, 422),
+            body={JSON: ByFile | ByUrl},
         ),
         "GET": Operation(
             "listParseJobs",
@@ -171,7 +174,10 @@ class ParseUpload:
     scopes: Mapping[str, Scope] | None = {"POST": Scope.SUBMIT}
     operations: Mapping[str, Operation] = {
         "POST": Operation(
-            "createParseJobOfUpload", {200: answer(ParseJobSaid, **_STATE)}, fails=(415, 422), body={FORM: UploadForm}
+            "createParseJobOfUpload",
+            {200: answer(ParseJobSaid, **_STATE)},
+            fails=(402, 415, 422),
+            body={FORM: UploadForm},
         )
     }
 
