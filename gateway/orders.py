@@ -108,6 +108,7 @@ class OrderDesk:
         if unknown:
             raise OrderRefused(f"unknown field {unknown[0][:80]!r}: known are {', '.join(sorted(FIELDS))}")
         said["tenant"] = _tenant(req, said.get("tenant"))
+        said |= _user(req, said.get("user_id"))
         if "mode" in said and not bearer_of(req).may(Scope.ADMIN):
             raise Problem(403, "mode_not_allowed", "this token may not choose the mode of an order: that needs admin")
         said.setdefault("correlation_id", correlation_id(req))
@@ -180,3 +181,12 @@ def _tenant(req: falcon.asgi.Request, asked: Any) -> Any:
     if asked is not None and asked != bearer.tenant and not bearer.may(Scope.ADMIN):
         raise Problem(403, "foreign_tenant", "this token may not order for another tenant")
     return bearer.tenant if asked is None else asked
+
+
+def _user(req: falcon.asgi.Request, asked: Any) -> dict[str, str]:
+    bound = bearer_of(req).user_id
+    if bound is None:
+        return {}
+    if asked is not None and str(asked).lower() != str(bound):
+        raise Problem(403, "foreign_user", "this token may order for one user only, to whom it is bound")
+    return {"user_id": str(bound)}

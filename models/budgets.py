@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import structlog
 from peewee import Select, Value, fn
 
 from domain.budgets import GLOBAL_DAY, BudgetKey, Scope, Window, parse_budget_key, window_at
@@ -20,6 +21,11 @@ from models.changes import What, record_change
 from models.database import reading, transaction
 from models.ledger import open_window, post_alone
 from models.tables import Attempt, Budget, BudgetWindow, Document, Job, LedgerEntry
+
+SETTING: Final = "setting"
+"""Who sets what the settings say."""
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,10 @@ def configure_daily(
     with transaction():
         row = Budget.get_or_none(Budget.budget == str(GLOBAL_DAY))
         if row is None or row.configured != configured:
-            set_budget(GLOBAL_DAY, amount, who="setting", now=now, zone=zone, usd=usd)
+            if row is not None and row.changed_by != SETTING:
+                words = "the changed setting replaces a daily budget that was set while running"
+                log.warning(words, set_by=row.changed_by, at=str(row.changed_at), setting=configured)
+            set_budget(GLOBAL_DAY, amount, who=SETTING, now=now, zone=zone, usd=usd)
             Budget.update(configured=configured).where(Budget.budget == str(GLOBAL_DAY)).execute()
 
 

@@ -52,6 +52,7 @@ def event_data(job: Job) -> dict[str, Any]:
         "status_003": STATUS_003[JobState(job.state)],
         "tier": job.tier,
         "pages": job.pages,
+        "parsed_pages": job.parsed_pages,
         "provenance": job.provenance,
         "truncated": job.truncated,
         "credits": float(to_credits(job.cost)),

@@ -180,6 +180,7 @@ class Token(Base):
     expires_at = OptionalUtcField()
     revoked_at = OptionalUtcField()
     last_used_at = OptionalUtcField()
+    user_id = UUIDField(null=True)
 
 
 class History(Base):

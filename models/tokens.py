@@ -42,12 +42,17 @@ ALLOWS: Final = {
 
 @dataclass(frozen=True)
 class Bearer:
-    """Who a request comes from."""
+    """Who a request comes from.
+
+    Args:
+        user_id: the one whose all that it orders is, and whose budget holds it; None leaves that to the order.
+    """
 
     token_id: UUID
     name: str
     scope: Scope
     tenant: str
+    user_id: UUID | None = None
 
     def may(self, scope: Scope) -> bool:
         """True if the token allows what `scope` names."""
@@ -61,12 +66,14 @@ def create_token(
     now: datetime,
     tenant: str = DEFAULT_TENANT,
     expires_at: datetime | None = None,
+    user_id: UUID | None = None,
     who: str = OPERATOR,
 ) -> str:
     """Make a token and answer it, the only time it is seen.
 
     Args:
         expires_at: it is refused from then on; None is never.
+        user_id: see `Bearer`.
         who: by whose word, for the audit log.
 
     Raises:
@@ -85,9 +92,15 @@ def create_token(
                 tenant=tenant,
                 created_at=now,
                 expires_at=expires_at,
+                user_id=user_id,
             )
             ends = None if expires_at is None else format_utc(expires_at)
-            said = {"scope": scope.value, "tenant": tenant, "expires_at": ends}
+            said = {
+                "scope": scope.value,
+                "tenant": tenant,
+                "expires_at": ends,
+                "user_id": None if user_id is None else str(user_id),
+            }
             record_change(What.TOKEN_CREATED, name, who=who, now=now, after=said)
     except IntegrityError:
         raise OrderRefused(f"there is a token named {name!r} already: revoke it or use another name") from None
@@ -103,7 +116,7 @@ def find_bearer(token: str, now: datetime) -> Bearer | None:
     if row.last_used_at is None or now - row.last_used_at >= NOTED_EVERY:
         with transaction():
             Token.update(last_used_at=now).where(Token.token_id == row.token_id).execute()
-    return Bearer(row.token_id, row.name, Scope(row.scope), row.tenant)
+    return Bearer(row.token_id, row.name, Scope(row.scope), row.tenant, row.user_id)
 
 
 def list_tokens() -> Sequence[Token]:

@@ -69,11 +69,15 @@ def list_jobs(
         return
     from parsegate.tables import print_table, text_cells, text_table
 
-    table = text_table("job", "state", "credits", "ordered", "file")
+    table = text_table("job", "state", "by", "credits", "ordered", "file")
     table.columns[0].no_wrap = True  # an id is copied as a whole
     for job in page["items"]:
         ordered = f"{job['created_at'][:10]} {job['created_at'][11:19]}"
-        table.add_row(*text_cells(job["job_id"], job["state"], f"{job['credits']:g}", ordered, job["filename"]))
+        table.add_row(
+            *text_cells(
+                job["job_id"], job["state"], job["provenance"] or "-", f"{job['credits']:g}", ordered, job["filename"]
+            )
+        )
     print_table(table)
     if page["next_cursor"] is not None:
         click.echo(f"there are more: add --cursor {page['next_cursor']}", err=True)

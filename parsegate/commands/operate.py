@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import click
 
@@ -36,8 +37,9 @@ def token() -> None:
 @click.option("--name", required=True, type=NAME, help="What it is for; unique.")
 @click.option("--scope", required=True, type=click.Choice([scope.value for scope in Scope]))
 @click.option("--tenant", default=DEFAULT_TENANT, show_default=True, type=NAME)
+@click.option("--user", "user_id", type=click.UUID, help="All that it orders is this user's, and held in that budget.")
 @click.option("--expires", default=None, help="When it ends: 90d, 12h, or a time with an offset. Never, if left out.")
-def create(name: str, scope: str, tenant: str, expires: str | None) -> None:
+def create(name: str, scope: str, tenant: str, user_id: UUID | None, expires: str | None) -> None:
     """Make a token and print it, once, alone on standard output.
 
     Example: parsegate token create --name uploads --scope submit --expires 90d
@@ -45,7 +47,7 @@ def create(name: str, scope: str, tenant: str, expires: str | None) -> None:
     with _state():
         now = server_now()
         expires_at = None if expires is None else _end(expires, now)
-        click.echo(create_token(name, Scope(scope), now=now, tenant=tenant, expires_at=expires_at))
+        click.echo(create_token(name, Scope(scope), now=now, tenant=tenant, expires_at=expires_at, user_id=user_id))
 
 
 def _end(said: str, now: datetime) -> datetime:
@@ -79,6 +81,7 @@ def list_all(as_json: bool) -> None:
                 "revoked_at": _moment(row.revoked_at),
                 "expires_at": _moment(row.expires_at),
                 "last_used_at": _moment(row.last_used_at),
+                "user_id": None if row.user_id is None else str(row.user_id),
             }
             for row in list_tokens()
         ]

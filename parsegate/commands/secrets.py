@@ -106,7 +106,7 @@ def rotate(finish: bool) -> None:
         raise OrderRefused("only one secret key is in force: there is nothing to finish")
     if not finish and len(known) >= MOST_KEYS:
         raise OrderRefused(f"{len(known)} secret keys are in force: 'parsegate secrets rotate --finish' first")
-    _note_rotation(settings, known, finish)
+    notes = _note_rotation(settings, known, finish)
     value = known[0] if finish else ",".join([token_hex(32), *known])
     if settings.secret_key:
         click.echo(value)
@@ -120,10 +120,16 @@ def rotate(finish: bool) -> None:
         steps = STEPS_TO_FINISH if finish else STEPS_FOR_ONE + STEPS_FOR_ALL
     for number, step in enumerate(steps, 1):
         click.echo(f"{number}. {step}", err=True)
+    for note in notes:
+        click.echo(note, err=True)
 
 
-def _note_rotation(settings: Settings, known: Sequence[str], finish: bool) -> None:
-    """Put it on record; at the end also seal anew, with the key that stays, what callers have given."""
+def _note_rotation(settings: Settings, known: Sequence[str], finish: bool) -> Sequence[str]:
+    """Put it on record; at the end also seal anew, with the key that stays, what callers have given.
+
+    Returns:
+        What a person must know of that, a sentence each.
+    """
     try:
         check_database_file(database_url(settings))
         open_database(database_url(settings))
@@ -134,12 +140,11 @@ def _note_rotation(settings: Settings, known: Sequence[str], finish: bool) -> No
         record_change(What.KEY_ROTATED, "secret key", who=OPERATOR, now=server_now(), after=said)
         close_connection()
     except ParsegateError as error:
-        click.echo(f"parsegate: this is not on record, and nothing was sealed anew: {error}", err=True)
-        return
-    if renewed:
-        click.echo(f"{renewed:,} secrets of webhooks are sealed with the key that stays", err=True)
+        return [f"parsegate: this is not on record, and nothing was sealed anew: {error}"]
+    notes = [f"{renewed:,} secrets of webhooks are sealed with the key that stays"] if renewed else []
     if left:
-        click.echo(f"{left:,} jobs are at the provider: if their events are refused, they are polled for", err=True)
+        notes.append(f"{left:,} jobs are at the provider: if their events are refused, they are polled for")
+    return notes
 
 
 def _why_unknown(settings: Settings, job_id: UUID) -> str | None:

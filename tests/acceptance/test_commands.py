@@ -157,7 +157,7 @@ def test_jobs_are_listed_stopped_and_ordered_again(start_program: Start) -> None
     rows = ended(start_program("jobs", "list", "--limit", "2", environment=EIGHTY))
     assert "policy-letter.pdf" not in rows
     cursor = re.findall(r"^there are more: add --cursor (\S+)$", rows, re.MULTILINE)[0]
-    assert re.search(rf"{done} +completed +3 ", ended(start_program("jobs", "list", "--cursor", cursor)))
+    assert re.search(rf"{done} +completed +real +3 ", ended(start_program("jobs", "list", "--cursor", cursor)))
     found = json.loads(ended(start_program("jobs", "list", "--search", "LETTER", "--state", "completed", "--json")))
     assert [job["job_id"] for job in found["items"]] == [done]
     refused = ended(start_program("jobs", "cancel", waiting[0], done), 1).splitlines()

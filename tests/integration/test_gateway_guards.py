@@ -12,8 +12,11 @@ import pytest
 from domain.errors import BadSetting
 from domain.settings import Rate, read_settings
 from gateway.auth import Rates
-from models.tokens import Scope
-from tests.gateway_harness import Gateway, running_gateway, settings_of
+from gateway.dependencies import host_now
+from models.jobs import get_job
+from models.tables import Document
+from models.tokens import Scope, create_token
+from tests.gateway_harness import Gateway, running_gateway, settings_of, uuid_of
 from tests.processes import Program
 from tests.state import state_of
 
@@ -86,3 +89,28 @@ def test_a_proxys_word_counts_only_if_it_is_named(
 def test_a_proxy_that_is_no_address_stops_the_start() -> None:
     with pytest.raises(BadSetting, match="PARSEGATE_TRUSTED_PROXIES"):
         read_settings({"PARSEGATE_TRUSTED_PROXIES": "proxy.example.org"}, None)
+
+
+def test_a_token_that_is_bound_to_a_user_orders_for_that_one(tmp_path: Path) -> None:
+    user, other = uuid4(), uuid4()
+    with state_of("sqlite", tmp_path), running_gateway(tmp_path / "store") as gateway:
+        token = create_token("bound", Scope.SUBMIT, now=host_now(), user_id=user)
+        headers = {"Authorization": f"Bearer {token}"}
+        order = {"source_url": "https://example.org/a.pdf"}
+        for said in ({}, {"user_id": str(user)}):
+            made = httpx.post(f"{gateway.url}/v1/documents", json=order | said, headers=headers).raise_for_status()
+            job = httpx.get(gateway.url + made.headers["location"], headers=headers).json()
+            assert job["user_id"] == str(user)
+        refused = httpx.post(f"{gateway.url}/v1/documents", json=order | {"user_id": str(other)}, headers=headers)
+        assert (refused.status_code, refused.json()["type"]) == (403, "/problems/foreign_user")
+        batch = {"documents": [order["source_url"], order | {"user_id": str(other)}]}
+        assert httpx.post(f"{gateway.url}/v1/batches", json=batch, headers=headers).status_code == 403
+        file = httpx.post(
+            f"{gateway.url}/api/v1/beta/files",
+            files={"file": ("a.txt", b"a")},
+            data={"purpose": "parse"},
+            headers=headers,
+        ).json()
+        asked = {"tier": "fast", "version": "latest", "file_id": file["id"]}
+        made = httpx.post(f"{gateway.url}/api/v2/parse", json=asked, headers=headers).raise_for_status()
+        assert Document.get(Document.document_id == get_job(uuid_of(made.json()["id"])).document_id).user_id == user
