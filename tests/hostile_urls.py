@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
+from tests.hostile_forms import END, FILE, part
 from tests.hostile_kit import JSON_TYPE, Attack, Target, request
 
 
@@ -17,6 +18,11 @@ def urls(target: Target) -> list[Attack]:
             body = json.dumps(make(url)).encode()
             sent = request("POST", path, body, JSON_TYPE, token=target.token)
             # A NUL is no JSON that is let in, whoever looks at the URL.
+            found.append(Attack(f"{url!r} as {place}", sent, frozenset({400, 422}), then="served"))
+    for place, (path, field) in _FORM_PLACES.items():
+        for url in URLS:
+            body = part(f'Content-Disposition: form-data; name="{field[0]}"', field[1](url).encode()) + FILE + END
+            sent = request("POST", path, body, "Content-Type: multipart/form-data; boundary=b", token=target.token)
             found.append(Attack(f"{url!r} as {place}", sent, frozenset({400, 422}), then="served"))
     return found
 
@@ -32,6 +38,17 @@ _URL_PLACES: Final[dict[str, tuple[str, Callable[[str], dict[str, Any]]]]] = {
     "LlamaCloud's webhook_url": (
         "/api/v2/parse",
         lambda url: {**_PARSE, "source_url": _PUBLIC, "webhook_configurations": [{"webhook_url": url}]},
+    ),
+}
+_FORM_PLACES: Final[dict[str, tuple[str, tuple[str, Callable[[str], str]]]]] = {
+    "a form's callback_url": ("/v1/documents", ("callback_url", lambda url: url)),
+    "a quote's callback_url in a form": ("/v1/quote", ("callback_url", lambda url: url)),
+    "an upload's webhook_url": (
+        "/api/v2/parse/upload",
+        (
+            "configuration",
+            lambda url: json.dumps({**_PARSE, "webhook_configurations": [{"webhook_url": url}]}),
+        ),
     ),
 }
 _LOOPBACK: Final = [

@@ -26,7 +26,7 @@ KINDS: dict[str, tuple[Corpus, int]] = {
     "parameters": (hostile_texts.queries, 650),
     "headers": (hostile_texts.headers, 150),
     "hosts": (hostile_texts.hosts, 12),
-    "URLs": (hostile_urls.urls, 750),
+    "URLs": (hostile_urls.urls, 1100),
     "forms": (hostile_forms.forms, 200),
     "lengths that lie": (hostile_forms.lies, 40),
 }

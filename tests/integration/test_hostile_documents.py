@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from actors.notify import notify
@@ -21,6 +22,7 @@ from domain.orders import Order
 from domain.settings import Mode
 from llamaparse.parser_pool import ParserPool
 from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
+from llamaparse.transport import guarded_client
 from models import jobs
 from models.database import close_connection
 from models.tables import Delivery
@@ -135,6 +137,43 @@ def test_strangers_get_a_share_of_the_threads_that_there_are() -> None:
         strangers.share(threads)
         for places, most in ((strangers.sources, sources), (strangers.callbacks, callbacks)):
             assert [places.take(uuid4()) for _ in range(most + 1)] == [True] * most + [False]
+
+
+def resolving(world: World, allowed: Sequence[str], names: Mapping[str, str]) -> None:
+    """Let the world's client for strangers' URLs find these names at these addresses."""
+    world.services.http.close()
+    client = guarded_client(allowed, timeout=httpx.Timeout(5.0), resolve=lambda host, port: [names[host]])
+    world.services = replace(world.services, http=client)
+
+
+def test_a_name_that_leads_to_a_private_place_is_not_connected_to(world: World) -> None:
+    """Neither for a document nor for a callback; the same name at an allowed address is."""
+    note = world.folder / "note.txt"
+    note.write_text("A note.")
+    with RawServer(answering(reply(200, "A note."))) as server:
+        url = f"http://innocent.example:{server.port}/a.txt"
+        resolving(world, [], {"innocent.example": "127.0.0.1"})
+        failed = world.run_until(world.submit(order_of(url)))
+        assert (failed.state, "PARSEGATE_PRIVATE_HOSTS" in str(failed.message)) == (JobState.FAILED, True)
+        assert world.run_until(world.order_file(note, callback_url=url)).state == JobState.COMPLETED
+        world.drain()
+        (delivery,) = Delivery.select().where(Delivery.target == url)
+        assert "PARSEGATE_PRIVATE_HOSTS" in str(delivery.last_error)
+        assert server.connections == 0
+        resolving(world, ["127.0.0.1"], {"innocent.example": "127.0.0.1"})
+        assert world.run_until(world.submit(order_of(url))).state == JobState.COMPLETED
+        assert server.connections == 1
+
+
+def test_a_redirect_to_a_private_place_is_not_followed(world: World) -> None:
+    """From an allowed host to another one that is not: the document fails, and nobody was asked there."""
+    with RawServer(answering(reply(200, "A secret."))) as secret:
+        redirect = reply(302, "", headers={"Location": f"http://inner.example:{secret.port}/"})
+        with RawServer(answering(redirect)) as server:
+            names = {"outer.example": "127.0.0.1", "inner.example": "127.0.0.1"}
+            resolving(world, ["outer.example"], names)
+            failed = world.run_until(world.submit(order_of(f"http://outer.example:{server.port}/a.txt")))
+        assert (failed.state, server.connections, secret.connections) == (JobState.FAILED, 1, 0)
 
 
 def order_of(source: str) -> Order:
