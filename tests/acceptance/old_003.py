@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 SECRET, EARLIER_SECRET = "the-003-secret", "the-003-secret-before-it"
 KEY: Final = "llx-test"
-LIMIT_S: Final = 30.0
+LIMIT_S: Final = 120.0
 ROUTES: Final = ("/webhook/llamaparse/{job_id}", "/api/v1/webhooks/llamaparse")
 STATUS: Final = {
     **dict.fromkeys(("received", "deferred"), "uploaded"),
