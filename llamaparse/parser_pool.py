@@ -36,7 +36,7 @@ MEMORY_BYTES: Final = 1536 * 1024 * 1024
 """Of address space, for each child."""
 KEPT_BYTES: Final = 400 * 1024 * 1024
 """A child that has grown beyond this is not used again, so that one document's memory is not kept for ever."""
-PARSE_S: Final = 120.0
+PARSE_S: Final = 45.0
 COUNT_S: Final = 20.0
 WAIT_S: Final = 5.0
 """How long a free child is waited for in the thread."""
