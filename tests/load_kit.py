@@ -64,8 +64,9 @@ def family(pid: int) -> list[int]:
     """A process and all that come from it."""
     found = [pid]
     for parent in found:
-        for task in Path(f"/proc/{parent}/task").iterdir():
-            with suppress(FileNotFoundError):
+        # Each of them may end while it is looked at.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for task in Path(f"/proc/{parent}/task").iterdir():
                 found += map(int, (task / "children").read_text().split())
     return found
 
