@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, Final, Protocol
-from uuid import UUID, uuid4
+from typing import Final, Protocol
+from uuid import UUID
 
 import httpx
 import structlog
@@ -126,9 +126,7 @@ class Services:
 
         It may get lost without harm: what is unfinished is due again.
         """
-        now = self.clock()
-        values: dict[str, Any] = {name: str(value) for name, value in kwargs.items()}
-        message = Message(actor_name, values, str(uuid4()), int(now.timestamp() * 1000))
+        message = Message.nudge(actor_name, self.clock(), **kwargs)
         after_commit(lambda: self._send(message))
 
     def _send(self, message: Message) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
@@ -139,6 +140,12 @@ class Message:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "queue_name", ACTORS[self.actor_name].queue)
+
+    @classmethod
+    def nudge(cls, actor_name: str, now: datetime, **ids: UUID) -> Message:
+        """A message that lets an actor look at something now; the clock would, later."""
+        kwargs = {name: str(value) for name, value in ids.items()}
+        return cls(actor_name, kwargs, str(uuid4()), int(now.timestamp() * 1000))
 
     def encode(self) -> bytes:
         """The body, as Dramatiq's JSON encoder would write it."""

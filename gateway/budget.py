@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, Literal
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import falcon.asgi
 from typing_extensions import TypedDict
@@ -118,8 +118,7 @@ class BudgetResource:
         body, bearer = await _read_json(req), bearer_of(req)
         waiting = await run_in(self._pool, self._change, body, bearer.name)
         if waiting is not None:
-            milliseconds = int(self._host_clock().timestamp() * 1000)
-            await self._publisher.nudge(Message("check_budget", {"job_id": str(waiting)}, str(uuid4()), milliseconds))
+            await self._publisher.nudge(Message.nudge("check_budget", self._host_clock(), job_id=waiting))
         resp.media = await run_in(self._pool, self._show, bearer)
 
     def _show(self, bearer: Bearer) -> BudgetsSaid:

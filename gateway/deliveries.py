@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final, Literal
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import falcon.asgi
 from typing_extensions import TypedDict
@@ -99,7 +99,7 @@ class Deliveries:
         state, limit = once(req, "state"), LIMIT.of(req)
         if state is not None and state not in STATES:
             raise Problem(400, "bad_parameter", f"state must be one of {', '.join(STATES)}")
-        wanted = WantedDeliveries(_tenant(bearer_of(req)), state, _job_id(req))
+        wanted = WantedDeliveries(bearer_of(req).sees, state, _job_id(req))
         resp.media = await run_in(self._pool, _page, wanted, limit)
 
 
@@ -124,11 +124,10 @@ class Redelivery:
         """
         resp.media = await run_in(self._pool, self._again, delivery_id, bearer_of(req))
         resp.status = falcon.HTTP_202
-        now = int(self._host_clock().timestamp() * 1000)
-        await self._publisher.nudge(Message("notify", {"delivery_id": str(delivery_id)}, str(uuid4()), now))
+        await self._publisher.nudge(Message.nudge("notify", self._host_clock(), delivery_id=delivery_id))
 
     def _again(self, delivery_id: UUID, bearer: Bearer) -> DeliverySaid:
-        tenant = _tenant(bearer)
+        tenant = bearer.sees
         get_delivery(delivery_id, tenant)
         if not send_again(delivery_id, who=bearer.name, now=self._clock()):
             raise OrderConflict("the event's body is not kept any more: its document was deleted", reason="body_gone")
@@ -152,7 +151,7 @@ class Endpoints:
         Raises:
             Problem: 400, a parameter is malformed.
         """
-        tenant, limit = _tenant(bearer_of(req)), LIMIT.of(req)
+        tenant, limit = bearer_of(req).sees, LIMIT.of(req)
         found = await run_in(self._pool, list_endpoints, tenant, limit)
         said: EndpointsSaid = {"items": [_endpoint_view(one) for one in found]}
         resp.media = said
@@ -178,11 +177,7 @@ class EndpointEnable:
         resp.media = await run_in(self._pool, self._enable, endpoint_id, bearer_of(req))
 
     def _enable(self, endpoint_id: UUID, bearer: Bearer) -> EndpointSaid:
-        return _endpoint_view(enable(endpoint_id, _tenant(bearer), who=bearer.name, now=self._clock()))
-
-
-def _tenant(bearer: Bearer) -> str | None:
-    return None if bearer.may(Scope.ADMIN) else bearer.tenant
+        return _endpoint_view(enable(endpoint_id, bearer.sees, who=bearer.name, now=self._clock()))
 
 
 def _job_id(req: falcon.asgi.Request) -> UUID | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import falcon.asgi
 from typing_extensions import TypedDict
@@ -192,7 +192,7 @@ class Documents:
                     415, "unsupported_media_type", "send multipart/form-data with a file, or JSON with source_url"
                 )
         if accepted.created:
-            await self._publisher.nudge(nudge(actor, accepted.job.job_id, self._host_clock()))
+            await self._publisher.nudge(Message.nudge(actor, self._host_clock(), job_id=accepted.job.job_id))
         return accepted
 
     def _place(self, order: Order, upload: Upload, who: str) -> Accepted:
@@ -333,8 +333,3 @@ def step_view(step: History) -> StepSaid:
 def _uploaded_fields(upload: Upload) -> dict[str, Any]:
     named = {} if upload.filename is None else {"filename": upload.filename}
     return named | form_values(upload.fields)
-
-
-def nudge(actor: str, job_id: UUID, now: datetime) -> Message:
-    """A message that lets an actor look at a job now; the clock would, later."""
-    return Message(actor, {"job_id": str(job_id)}, str(uuid4()), int(now.timestamp() * 1000))

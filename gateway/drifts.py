@@ -98,8 +98,7 @@ class Drifts:
         """
         every, most = ALL.of(req), LIMIT.of(req)
         bearer = bearer_of(req)
-        tenant = None if bearer.may(Scope.ADMIN) else bearer.tenant
-        found = await run_in(self._pool, lambda: drifts.find(most, every=every, tenant=tenant))
+        found = await run_in(self._pool, lambda: drifts.find(most, every=every, tenant=bearer.sees))
         said: DriftsSaid = {"items": [_view(drift) for drift in found]}
         resp.media = said
 

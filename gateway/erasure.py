@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import falcon.asgi
 from typing_extensions import TypedDict
@@ -62,9 +62,8 @@ class Eraser:
         """
         job, erasure = await run_in(self._pool, self._delete, job_id, bearer_of(req))
         if erasure.due_at is not None:
-            now = int(self._host_clock().timestamp() * 1000)
-            kwargs = {"document_id": str(job.document_id)}
-            await self._publisher.nudge(Message("erase_document", kwargs, str(uuid4()), now))
+            message = Message.nudge("erase_document", self._host_clock(), document_id=job.document_id)
+            await self._publisher.nudge(message)
         return await run_in(self._pool, erasure_view, job, erasure)
 
     def _delete(self, job_id: UUID, bearer: Bearer) -> tuple[Job, Erasure]:

@@ -8,10 +8,11 @@ from uuid import UUID
 import falcon.asgi
 
 from domain.job_state import JobState
+from domain.messages import Message
 from gateway.amounts import Id
 from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
-from gateway.documents import FIRST_LOOK, LOCATION, JobSaid, Ordered, job_view, nudge
+from gateway.documents import FIRST_LOOK, LOCATION, JobSaid, Ordered, job_view
 from gateway.openapi.description import Operation, answer
 from gateway.pool import run_in
 from gateway.visibility import visible_job
@@ -76,7 +77,7 @@ class JobRetry:
         """
         job = await run_in(self._pool, self._retry, job_id, bearer_of(req))
         actor = "fetch_source" if job.document.raw_sha256 is None else "check_budget"
-        await self._publisher.nudge(nudge(actor, job.job_id, self._host_clock()))
+        await self._publisher.nudge(Message.nudge(actor, self._host_clock(), job_id=job.job_id))
         resp.status = falcon.HTTP_202
         resp.location = f"/v1/documents/{job.job_id}"
         said: Retried = {

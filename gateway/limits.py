@@ -142,7 +142,7 @@ class LimitsResource:
 
     def _show(self, bearer: Bearer, most: int) -> LimitsSaid:
         views = view_limits(self._pacer.limits, server_now())
-        waiting = view_waiting(most, tenant=None if bearer.may(Scope.ADMIN) else bearer.tenant)
+        waiting = view_waiting(most, tenant=bearer.sees)
         values = {view.name: _value(view) for view in views}
         return {
             "parse": values["parse"],

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from domain.budgets import BudgetKey, applicable
 from domain.errors import OrderRefused
 from domain.job_state import JobState
+from domain.messages import Message
 from domain.money import Millicredits
 from domain.prices import Prices
 from domain.pricing import Quote, price_counted
@@ -22,7 +23,7 @@ from gateway.amounts import credits_number, usd_number
 from gateway.auth import bearer_of
 from gateway.bodies import read_json
 from gateway.dependencies import Dependencies
-from gateway.documents import FIRST_LOOK, nudge
+from gateway.documents import FIRST_LOOK
 from gateway.job_changes import Retried
 from gateway.openapi.description import JSON, Operation, answer
 from gateway.operations import check_mode
@@ -85,7 +86,7 @@ class Redo:
         check_mode(Mode.REAL, self._settings)
         said, made = await run_in(self._pool, self._redo, bearer_of(req), dry_run)
         for job_id in made:
-            await self._publisher.nudge(nudge("check_budget", job_id, self._host_clock()))
+            await self._publisher.nudge(Message.nudge("check_budget", self._host_clock(), job_id=job_id))
         resp.media = said
         if made:
             resp.status = falcon.HTTP_202

@@ -8,7 +8,7 @@ from domain.errors import NotFound
 from gateway.problems import Problem
 from models.jobs import find_job
 from models.tables import Job
-from models.tokens import Bearer, Scope
+from models.tokens import Bearer
 
 
 def visible_job(job_id: UUID, bearer: Bearer) -> Job:
@@ -32,6 +32,6 @@ def job_or_remains(job_id: UUID, bearer: Bearer) -> Job:
         NotFound: as with `visible_job`.
     """
     job = find_job(job_id)
-    if job is None or not (job.tenant == bearer.tenant or bearer.may(Scope.ADMIN)):
+    if job is None or bearer.sees not in (None, job.tenant):
         raise NotFound(f"there is no job {job_id}")
     return job

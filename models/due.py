@@ -109,10 +109,10 @@ def waiting_nudge_came(now: datetime) -> None:
 def _claim(
     table: type[Model], key: Any, due_at: Any, now: datetime, until: datetime, limit: int, *only: Any
 ) -> list[Any]:
-    due = table.select(key).where(due_at <= now, *only).order_by(due_at).limit(limit)
+    due: Any = table.select(key).where(due_at <= now, *only).order_by(due_at).limit(limit)
     if is_postgres():
         due = due.for_update(skip_locked=True)
-    ids = [getattr(row, key.name) for row in due]
+    ids = [row[0] for row in due.tuples()]
     if ids:
         table.update({due_at: until}).where(key.in_(ids)).execute()
     return ids

@@ -54,6 +54,11 @@ class Bearer:
     tenant: str
     user_id: UUID | None = None
 
+    @property
+    def sees(self) -> str | None:
+        """The tenant whose things it sees; None is everybody's."""
+        return None if self.may(Scope.ADMIN) else self.tenant
+
     def may(self, scope: Scope) -> bool:
         """True if the token allows what `scope` names."""
         return scope in ALLOWS[self.scope]

@@ -46,6 +46,7 @@ from models import jobs
 from models.pace import Pacer
 from models.store import Store
 from models.tables import Job
+from parsegate.sample_documents import SAMPLES, sample_path
 
 KEY = "llx-test"
 SECRET_KEY = "0123456789abcdef" * 4
@@ -111,6 +112,12 @@ class World:
     def order_file(self, path: Path, **said: Any) -> Job:
         """Order a local file."""
         return self.submit(Order.model_validate({"document_id": random_uuid(), "source": path.as_uri(), **said}))
+
+    def order_sample(self, **said: Any) -> Job:
+        """Order a one-page sample."""
+        path = self.folder / "one.pdf"
+        path.write_bytes(sample_path(SAMPLES[0]).read_bytes())
+        return self.order_file(path, **said)
 
     def run_until(self, job: Job, *states: JobState, rounds: int = 400) -> Job:
         """Drain and sweep, time running a second faster with each round, until the job is in one of `states`."""

@@ -15,11 +15,12 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 from domain.errors import OrderRefused
+from domain.messages import Message
 from domain.orders import Order
 from domain.pricing import OPTIONS_SCHEMA, TIERS
 from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
-from gateway.documents import FIRST_LOOK, nudge, place
+from gateway.documents import FIRST_LOOK, place
 from gateway.llamacloud.asked import REFUSED, Metadata, order_of
 from gateway.llamacloud.budget import BudgetDesk
 from gateway.llamacloud.views import parsed_id
@@ -143,7 +144,7 @@ class Creation:
     async def _make(self, call: _Call, make: Callable[[], UUID], actor: str) -> Job:
         job, created = await run_in(self._pool, self._once, call, make)
         if created:
-            await self._publisher.nudge(nudge(actor, job.job_id, self._host_clock()))
+            await self._publisher.nudge(Message.nudge(actor, self._host_clock(), job_id=job.job_id))
         return job
 
     def _once(self, call: _Call, make: Callable[[], UUID]) -> tuple[Job, bool]:

@@ -22,12 +22,9 @@ from models import audit, budgets, jobs
 from models.cancel import cancel_job
 from models.redo import open_retry, redone_by
 from models.tables import Attempt, Delivery, Job
-from parsegate.sample_documents import SAMPLES, sample_path
 from tests.noon import noon_zone
 from tests.state import KINDS, state_of
 from tests.world import World, world_of
-
-ONE_PAGE = SAMPLES[0]
 
 
 @pytest.fixture
@@ -49,12 +46,6 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, simulator: RunningSimu
 
 def zone_of(world: World) -> Any:
     return world.services.settings.budget_timezone
-
-
-def ordered(world: World, **said: Any) -> Job:
-    path = world.folder / "one.pdf"
-    path.write_bytes(sample_path(ONE_PAGE).read_bytes())
-    return world.order_file(path, **said)
 
 
 def cancelled(world: World, job: Job) -> Job:
@@ -79,7 +70,7 @@ def goes_on(world: World, seconds: int) -> None:
 
 @pytest.mark.parametrize("state", [JobState.RECEIVED, JobState.RESERVED])
 def test_what_was_not_sent_is_closed_and_its_money_free(world: World, state: JobState) -> None:
-    job = ordered(world)
+    job = world.order_sample()
     while jobs.get_job(job.job_id).state != state:
         world.handle(world.queue.popleft())
     job = cancelled(world, job)
@@ -94,7 +85,7 @@ def test_what_was_not_sent_is_closed_and_its_money_free(world: World, state: Job
 
 def test_what_is_deferred_is_cancelled(world: World) -> None:
     budgets.set_budget(GLOBAL_DAY, Millicredits(3000), who="test", now=world.now(), zone=zone_of(world))
-    ordered(world)
+    world.order_sample()
     waiting = world.folder / "two.txt"
     waiting.write_text("Two.")
     job = world.run_until(world.order_file(waiting, tier="fast"), JobState.DEFERRED)
@@ -104,7 +95,7 @@ def test_what_is_deferred_is_cancelled(world: World) -> None:
 
 
 def test_what_is_at_the_provider_is_stopped_there_and_settled_at_its_bill(world: World) -> None:
-    job = world.run_until(ordered(world), JobState.PARSING)
+    job = world.run_until(world.order_sample(), JobState.PARSING)
     assert held(world) == 3000
     job = cancelled(world, job)
     assert (job.state, held(world)) == (JobState.CANCELLED, 3000)
@@ -119,7 +110,7 @@ def test_what_is_at_the_provider_is_stopped_there_and_settled_at_its_bill(world:
 def test_what_is_in_doubt_is_looked_for_and_its_money_held_until_then(world: World, fault: str, made: int) -> None:
     """Found, it is stopped at the provider; proved not to be there, its money is free. It is never paid again."""
     world.faults(**{fault: 1.0})
-    job = world.run_until(ordered(world), JobState.IN_DOUBT)
+    job = world.run_until(world.order_sample(), JobState.IN_DOUBT)
     world.faults(**{fault: 0.0})
     cancelled(world, job)
     goes_on(world, 2)
@@ -155,7 +146,7 @@ def test_who_cancels_during_the_paid_call_is_answered_at_once(
     monkeypatch.setattr(LlamaParseClient, "create_job", create_job)
     if fault is not None:
         world.faults(**{fault: 1.0})
-    job = ordered(world)
+    job = world.order_sample()
     goes_on(world, 60)
     attempt = Attempt.get(Attempt.job == job.job_id)
     assert (attempt.state, attempt.billed, held(world)) == (ended, 0, 0)
@@ -164,7 +155,7 @@ def test_who_cancels_during_the_paid_call_is_answered_at_once(
 
 
 def test_who_cancels_twice_is_told_the_same_and_what_has_ended_stays(world: World) -> None:
-    job = ordered(world)
+    job = world.order_sample()
     first = cancelled(world, job)
     again = cancel_job(job.job_id, who="another", now=world.now(), instance="test-instance", exchange=True)
     assert (again.state, again.message) == (first.state, "cancelled by me")
@@ -180,7 +171,7 @@ def test_who_cancels_twice_is_told_the_same_and_what_has_ended_stays(world: Worl
 
 
 def test_a_retry_is_a_new_job_and_asking_twice_makes_one(world: World) -> None:
-    job = cancelled(world, ordered(world, mode="mock", tags=["a"], priority=3))
+    job = cancelled(world, world.order_sample(mode="mock", tags=["a"], priority=3))
     again = open_retry(job, who="me", now=world.now(), due_at=world.now())
     twice = open_retry(job, who="me", now=world.now(), due_at=world.now())
     assert again.job_id == twice.job_id != job.job_id
@@ -195,7 +186,7 @@ def test_a_retry_is_a_new_job_and_asking_twice_makes_one(world: World) -> None:
 
 
 def test_a_document_has_one_job_at_a_time_whichever_is_retried(world: World) -> None:
-    first = cancelled(world, ordered(world))
+    first = cancelled(world, world.order_sample())
     second = open_retry(first, who="me", now=world.now(), due_at=world.now())
     second = cancelled(world, second)
     third = open_retry(second, who="me", now=world.now(), due_at=world.now())
@@ -208,10 +199,10 @@ def test_a_document_has_one_job_at_a_time_whichever_is_retried(world: World) -> 
 
 
 def test_nothing_is_retried_that_may_still_be_billed(world: World) -> None:
-    job = cancelled(world, world.run_until(ordered(world), JobState.PARSING))
+    job = cancelled(world, world.run_until(world.order_sample(), JobState.PARSING))
     with pytest.raises(OrderConflict, match="so that nothing is paid twice"):
         open_retry(job, who="me", now=world.now(), due_at=world.now())
     goes_on(world, 30)
     assert open_retry(job, who="me", now=world.now(), due_at=world.now()).state == JobState.RECEIVED
     with pytest.raises(OrderConflict, match="goes on by itself"):
-        open_retry(ordered(world), who="me", now=world.now(), due_at=world.now())
+        open_retry(world.order_sample(), who="me", now=world.now(), due_at=world.now())

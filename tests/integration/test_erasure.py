@@ -21,7 +21,6 @@ from models.cancel import cancel_job
 from models.deliveries import add_deliveries, delivered
 from models.erasures import Removal, Thing
 from models.tables import Attempt, Delivery, Document, ErasedThing, Erasure, Job, UploadFile
-from parsegate.sample_documents import SAMPLES, sample_path
 from tests.state import KINDS, state_of
 from tests.world import World, world_of
 
@@ -41,12 +40,6 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, simulator: RunningSimu
     ):
         yield built
         assert audit.find_faults() == []
-
-
-def ordered(world: World, **said: Any) -> Job:
-    path = world.folder / "secret-name.pdf"
-    path.write_bytes(sample_path(SAMPLES[0]).read_bytes())
-    return world.order_file(path, **said)
 
 
 def deleted(world: World, job: Job) -> None:
@@ -78,7 +71,7 @@ def stored(world: World) -> list[Path]:
 
 
 def test_everything_of_a_document_is_removed_and_recorded(world: World) -> None:
-    job = world.run_until(ordered(world, callback_url="https://example.org/hook"))
+    job = world.run_until(world.order_sample(callback_url="https://example.org/hook"))
     attempt = Attempt.get(Attempt.job == job.job_id)
     assert job.state == JobState.COMPLETED
     assert len(stored(world)) == 3
@@ -105,20 +98,20 @@ def test_everything_of_a_document_is_removed_and_recorded(world: World) -> None:
 
 
 def test_asked_twice_it_is_one_and_the_document_is_never_ordered_again(world: World) -> None:
-    job = world.run_until(ordered(world))
+    job = world.run_until(world.order_sample())
     deleted(world, job)
     first = erasure_of(job).asked_at
     world.ahead += timedelta(seconds=9)
     deleted(world, job)
     assert erasure_of(job).asked_at == first
     with pytest.raises(OrderConflict, match="was deleted"):
-        ordered(world, document_id=str(job.document_id))
+        world.order_sample(document_id=str(job.document_id))
     assert redo.open_redo(job, who="me", now=world.now(), due_at=world.now()) is None
 
 
 def test_a_job_under_way_is_cancelled_and_kept_at_the_provider_until_it_is_settled(world: World) -> None:
     world.faults(usage_never=1)
-    job = world.run_until(ordered(world), JobState.PARSING)
+    job = world.run_until(world.order_sample(), JobState.PARSING)
     deleted(world, job)
     assert jobs.get_job(job.job_id).state == JobState.CANCELLED
     attempt = Attempt.get(Attempt.job == job.job_id)
@@ -138,7 +131,7 @@ def test_a_job_under_way_is_cancelled_and_kept_at_the_provider_until_it_is_settl
 
 
 def test_an_upload_that_ends_after_the_deletion_is_removed_too(world: World) -> None:
-    job = ordered(world)
+    job = world.order_sample()
     provider = world.services.provider
     assert provider is not None
     upload = provider.upload_file
@@ -159,7 +152,7 @@ def test_an_upload_that_ends_after_the_deletion_is_removed_too(world: World) -> 
 
 
 def test_bytes_that_are_fetched_after_the_deletion_are_not_kept(world: World) -> None:
-    job = ordered(world)
+    job = world.order_sample()
     Document.update(raw_sha256=None, raw_bytes=None).execute()
     stale = jobs.get_job(job.job_id)
     deleted(world, job)
@@ -172,7 +165,7 @@ def test_bytes_that_are_fetched_after_the_deletion_are_not_kept(world: World) ->
 
 
 def test_what_the_provider_can_not_remove_yet_is_tried_again_and_given_up_in_the_end(world: World) -> None:
-    job = world.run_until(ordered(world))
+    job = world.run_until(world.order_sample())
     world.simulator.stop()
     deleted(world, job)
     goes_on(world)
@@ -186,7 +179,7 @@ def test_what_the_provider_can_not_remove_yet_is_tried_again_and_given_up_in_the
 
 
 def test_what_is_gone_already_is_recorded_as_absent(world: World) -> None:
-    job = world.run_until(ordered(world))
+    job = world.run_until(world.order_sample())
     attempt = Attempt.get(Attempt.job == job.job_id)
     provider = world.services.provider
     assert provider is not None
@@ -201,9 +194,9 @@ def test_what_is_gone_already_is_recorded_as_absent(world: World) -> None:
 
 
 def test_documents_are_kept_as_long_as_the_setting_says(world: World) -> None:
-    job, young = world.run_until(ordered(world)), None
+    job, young = world.run_until(world.order_sample()), None
     world.ahead += timedelta(days=2)
-    young = world.run_until(ordered(world))
+    young = world.run_until(world.order_sample())
     now = world.now()
     file = UploadFile(
         file_id=uuid4(),
@@ -237,7 +230,7 @@ def test_documents_are_kept_as_long_as_the_setting_says(world: World) -> None:
 
 
 def test_a_document_that_was_ordered_again_is_as_young_as_its_last_job(world: World) -> None:
-    job = cancel_job(ordered(world).job_id, who="me", now=world.now(), instance="i", exchange=False)
+    job = cancel_job(world.order_sample().job_id, who="me", now=world.now(), instance="i", exchange=False)
     world.ahead += timedelta(days=2)
     again = redo.open_retry(jobs.get_job(job.job_id), who="me", now=world.now(), due_at=world.now())
     world.ahead += timedelta(days=2)

@@ -28,6 +28,7 @@ from tests.integration.simulator_kit import QUICK, Provider, Received, Receiver,
 from tests.integration.test_simulator_sdk import (  # noqa: F401 - pytest runs them here, with the fixtures below
     test_a_file_is_uploaded_found_linked_and_deleted,
     test_content_metadata_leads_to_the_content,
+    test_delete_forgets_a_finished_job_but_not_its_bill,
     test_expand_gives_what_is_asked_for_and_nothing_else,
     test_fast_has_no_markdown,
     test_files_are_listed_by_filter_and_page,
@@ -273,20 +274,6 @@ def test_cancel_stops_what_has_not_ended(sdk: LlamaCloud, provider: Provider, pd
     with pytest.raises(llama_cloud.NotFoundError):
         sdk.parsing.cancel(str(uuid4()))
     provider.faults(job_stuck=0)
-
-
-def test_delete_forgets_a_finished_job_but_not_its_bill(sdk: LlamaCloud, provider: Provider, pdf: Path) -> None:
-    """At once for the caller; at the provider as soon as the money is settled."""
-    job = parse(sdk, upload(sdk, pdf))
-    project = finished(sdk, job).job.project_id
-    gone = sdk.parsing.delete(job)
-    assert (gone.id, gone.project_id) == (job, project)
-    with pytest.raises(llama_cloud.NotFoundError):
-        sdk.parsing.get(job)
-    assert list(sdk.parsing.list()) == []
-    until(lambda: provider.stats()["jobs_deleted"] == 1, "the job gone at the provider")
-    stats = provider.stats()
-    assert (stats["jobs_created"], stats["credits_billed"]) == (1, 9)
 
 
 def test_only_what_has_ended_is_deleted(sdk: LlamaCloud, provider: Provider, pdf: Path) -> None:

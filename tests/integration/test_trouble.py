@@ -29,14 +29,13 @@ from llamaparse.client import LlamaParseClient
 from llamaparse.schemas import ParseResult
 from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
 from models import audit, jobs
-from models.tables import Attempt, Delivery, Drift, Job
+from models.tables import Attempt, Delivery, Drift
 from parsegate.sample_documents import SAMPLES, sample_path
-from tests.integration.simulator_fixtures import receiver
 from tests.integration.simulator_kit import Receiver
 from tests.state import KINDS, state_of
 from tests.world import KEY, SECRET_KEY, World, world_of
 
-__all__ = ["receiver"]
+pytest_plugins = ["tests.integration.simulator_fixtures"]
 
 ONE_PAGE = SAMPLES[0]
 NEW_KEY = "f" * 64
@@ -60,12 +59,6 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, simulator: RunningSimu
         assert audit.find_faults() == []
 
 
-def ordered(world: World, **said: Any) -> Job:
-    path = world.folder / "one.pdf"
-    path.write_bytes(sample_path(ONE_PAGE).read_bytes())
-    return world.order_file(path, **said)
-
-
 def pass_time(world: World, minutes: int) -> None:
     """Let the clock look at whatever is due, minute by minute."""
     for _ in range(minutes):
@@ -80,7 +73,7 @@ def pass_time(world: World, minutes: int) -> None:
 
 def test_a_job_that_hangs_at_the_provider_fails_and_its_money_waits_for_the_providers_word(world: World) -> None:
     world.faults(job_stuck=1)
-    job = world.run_until(ordered(world), JobState.PARSING)
+    job = world.run_until(world.order_sample(), JobState.PARSING)
     pass_time(world, 30)
     job, attempt = jobs.get_job(job.job_id), Attempt.get()
     assert (job.state, job.reason) == (JobState.FAILED, "stuck")
@@ -89,7 +82,7 @@ def test_a_job_that_hangs_at_the_provider_fails_and_its_money_waits_for_the_prov
 
 
 def test_a_job_that_is_gone_at_the_provider_fails_and_its_cost_is_assumed(world: World) -> None:
-    job = world.run_until(ordered(world), JobState.PARSING)
+    job = world.run_until(world.order_sample(), JobState.PARSING)
     world.settle_simulator()
     assert world.services.provider is not None
     (made,) = world.services.provider.iterate_jobs()
@@ -130,7 +123,7 @@ def test_fast_needs_no_markdown() -> None:
 
 def test_an_event_that_names_an_impossible_job_changes_nothing(world: World) -> None:
     world.faults(create_answer_lost=1)
-    job = world.run_until(ordered(world), JobState.IN_DOUBT)
+    job = world.run_until(world.order_sample(), JobState.IN_DOUBT)
     world.handle_event(EventMessage(job_id=job.job_id, provider_job_id=".."))
     assert jobs.get_job(job.job_id).state == JobState.IN_DOUBT
     world.faults(create_answer_lost=0)
@@ -142,7 +135,7 @@ def test_an_event_that_names_an_impossible_job_changes_nothing(world: World) -> 
 
 def test_a_list_of_another_project_proves_nothing(world: World) -> None:
     world.faults(create_answer_lost=1)
-    job = world.run_until(ordered(world), JobState.IN_DOUBT)
+    job = world.run_until(world.order_sample(), JobState.IN_DOUBT)
     world.faults(create_answer_lost=0)
     right = world.services
     with LlamaParseClient(world.simulator.base_url, "llx-another-project") as other:
@@ -157,7 +150,7 @@ def test_a_list_of_another_project_proves_nothing(world: World) -> None:
 
 
 def test_a_file_that_is_gone_at_the_provider_is_uploaded_again(world: World) -> None:
-    job = ordered(world)
+    job = world.order_sample()
     while world.queue and world.queue[0].actor_name != "start_parse":
         world.handle(world.queue.popleft())
     assert world.services.provider is not None
@@ -169,7 +162,7 @@ def test_a_file_that_is_gone_at_the_provider_is_uploaded_again(world: World) -> 
 
 def test_a_worker_that_was_frozen_does_not_pay_late(world: World) -> None:
     """Between the commit and the call it stood still for longer than a doubt lasts."""
-    job = ordered(world)
+    job = world.order_sample()
     while world.queue and world.queue[0].actor_name != "start_parse":
         world.handle(world.queue.popleft())
     steady = world.services.clock
@@ -213,7 +206,7 @@ def test_an_order_cannot_read_the_data_folder(world: World, name: str) -> None:
 
 
 def test_who_fetches_second_changes_nothing(world: World) -> None:
-    job = ordered(world)
+    job = world.order_sample()
     before = jobs.get_job(job.job_id).document
     (world.folder / "one.pdf").write_bytes(b"something else")
     fetch_source(world.services, job.job_id)
@@ -223,7 +216,7 @@ def test_who_fetches_second_changes_nothing(world: World) -> None:
 
 
 def test_nothing_goes_out_unsigned(world: World) -> None:
-    job = world.run_until(ordered(world, callback_url="https://example.org/hook"))
+    job = world.run_until(world.order_sample(callback_url="https://example.org/hook"))
     without = read_settings({"PARSEGATE_DATA_DIR": str(world.folder)}, None)
     delivery = Delivery.get(Delivery.job == job.job_id, Delivery.target == "https://example.org/hook")
     notify(replace(world.services, settings=without), delivery.delivery_id)
@@ -234,7 +227,7 @@ def test_nothing_goes_out_unsigned(world: World) -> None:
 
 def test_a_callback_arrives_signed_and_once(tmp_path: Path, simulator: RunningSimulator, receiver: Receiver) -> None:
     with state_of("sqlite", tmp_path), world_of(simulator, tmp_path, PARSEGATE_PRIVATE_HOSTS="127.0.0.1") as world:
-        job = world.run_until(ordered(world, callback_url=receiver.url, correlation_id=uuid4()))
+        job = world.run_until(world.order_sample(callback_url=receiver.url, correlation_id=uuid4()))
         world.drain()
         (got,) = receiver.received
     body = json.loads(got.body)
@@ -249,7 +242,7 @@ def test_the_reference_package_verifies_what_is_sent_over_retries_and_a_rotation
     old, new = bytes.fromhex(SECRET_KEY), bytes.fromhex(NEW_KEY)
     told_old, told_new = (Webhook(callback_secret(key, "default")) for key in (old, new))
     with state_of("sqlite", tmp_path), world_of(simulator, tmp_path, PARSEGATE_PRIVATE_HOSTS="127.0.0.1") as world:
-        job = world.run_until(ordered(world, callback_url=receiver.url))
+        job = world.run_until(world.order_sample(callback_url=receiver.url))
         delivery = Delivery.get(Delivery.job == job.job_id, Delivery.target == receiver.url)
         world.drain()
         for keys in (f"{NEW_KEY},{SECRET_KEY}", NEW_KEY):
