@@ -62,7 +62,6 @@ def sweep(services: Services, limit: int = BATCH, *, ahead: timedelta = timedelt
         services.nudge("notify", delivery_id=delivery_id)
     for document_id in due.erasures:
         services.nudge("erase_document", document_id=document_id)
-    finish_batches(services)
     if waiting and claim_waiting_nudge(now, LEASE):
         services.nudge("check_waiting")
     return len(due)
@@ -90,11 +89,12 @@ def run_clock(services: Services, stop: Event, on_trouble: Callable[[str], None]
                 services.pacer.tidy(local=services.route() is Route.LOCAL)
                 reprice_budgets(services)
                 tell_thresholds(services)
+                finish_batches(services)
                 forget_calls(services.clock())
                 tidy_at = services.after(IDLE_S)
             if services.clock() >= age_at:
-                apply_retention(services)
                 age_at = services.after(AGE_S)
+                apply_retention(services)
             pause_s = 0.0 if found else _idle_s(services)
         except StoreUnavailable as error:
             trouble += 1

@@ -28,8 +28,9 @@ def erase_document(services: Services, document_id: UUID) -> None:
         return
     erasures.remove_stored(services.store, erasure.document, services.clock())
     waits_for = _remove_at_provider(services, erasure) or _blank_payloads(document_id, services.clock())
+    if waits_for is None and not erasures.finish_erasure(document_id, services.clock()):
+        waits_for = "something came after all"
     if waits_for is None:
-        erasures.finish_erasure(document_id, services.clock())
         log.info("deleted", document_id=str(document_id), why=erasure.why)
     else:
         due_at = services.retry_at(erasure.tries, most_s=MOST_WAIT_S)

@@ -16,7 +16,8 @@ from domain.sealing import unseal
 from domain.signatures import lc_signature, standard_webhook_headers
 from models import deliveries, endpoints
 from models.database import transaction
-from models.job_webhooks import TARGET, url_of, webhook_of
+from models.job_webhooks import TARGET, urls_of, webhook_of
+from models.service_tables import Endpoint
 from models.tables import Delivery
 
 CALLBACK_DEADLINE_S: Final = 30.0
@@ -39,15 +40,12 @@ def notify(services: Services, delivery_id: UUID) -> None:
     try:
         if delivery.target == deliveries.EVENTS:
             _publish(services, delivery)
-        else:
-            if not _post_in_its_place(services, delivery):
-                return
+        elif not _post_in_its_place(services, delivery):
+            return
     except (Misconfigured, OrderRefused, SourceUnavailable, StoreUnavailable) as error:
         _not_delivered(services, delivery, error)
         return
     deliveries.delivered(delivery_id, services.clock())
-    if delivery.target != deliveries.EVENTS:
-        endpoints.received(deliveries.tenant_of(delivery), url_of(delivery.target))
 
 
 def _publish(services: Services, delivery: Delivery) -> None:
@@ -63,8 +61,12 @@ def _post_in_its_place(services: Services, delivery: Delivery) -> bool:
         deliveries.postpone(delivery.delivery_id, services.after(BUSY_S))
         return False
     try:
-        _check_enabled(delivery)
+        url = urls_of([delivery.target])[delivery.target]
+        failing = endpoints.find_failing(str(delivery.tenant), url)
+        _check_enabled(delivery, failing)
         _post(services, delivery)
+        if failing is not None:
+            endpoints.received(failing)
     finally:
         following = places.leave()
         if following is not None:
@@ -72,15 +74,16 @@ def _post_in_its_place(services: Services, delivery: Delivery) -> bool:
     return True
 
 
-def _check_enabled(delivery: Delivery) -> None:
+def _check_enabled(delivery: Delivery, failing: Endpoint | None) -> None:
     """Refuse to post to a receiver that is disabled, unless a person has asked for just this.
 
     Raises:
         EndpointDisabled: it is.
     """
-    endpoint = endpoints.is_disabled(deliveries.tenant_of(delivery), url_of(delivery.target))
-    if endpoint is not None and (delivery.retried_at is None or delivery.tries):
-        raise EndpointDisabled(f"the receiver has failed since {endpoint.failing_since:%Y-%m-%d %H:%M} UTC")
+    if failing is None or failing.disabled_at is None:
+        return
+    if delivery.retried_at is None or delivery.tries:
+        raise EndpointDisabled(f"the receiver has failed since {failing.failing_since:%Y-%m-%d %H:%M} UTC")
 
 
 class EndpointDisabled(OrderRefused):
@@ -117,7 +120,7 @@ def _as_standard_webhook(services: Services, delivery: Delivery, body: bytes) ->
     if not keys:
         raise BadSetting("PARSEGATE_SECRET_KEY is not set, and nothing goes out unsigned")
     headers = standard_webhook_headers(
-        keys, deliveries.tenant_of(delivery), json.loads(delivery.body)["id"], services.clock(), body
+        keys, str(delivery.tenant), json.loads(delivery.body)["id"], services.clock(), body
     )
     return headers | {"Content-Type": "application/cloudevents+json"}
 
@@ -154,8 +157,8 @@ def _not_delivered(services: Services, delivery: Delivery, error: ParsegateError
         deliveries.failed(delivery.delivery_id, str(error), now=now, due_at=due_at)
         if isinstance(error, SourceUnavailable):
             # It answered wrongly, or not at all. What is our own trouble is not held against it.
-            url = url_of(delivery.target)
-            disabled = endpoints.failed(deliveries.tenant_of(delivery), url, str(error), now)
+            url = urls_of([delivery.target])[delivery.target]
+            disabled = endpoints.failed(str(delivery.tenant), url, str(error), now)
             if disabled is not None:
                 services.events.endpoint_disabled(disabled, now)
     log.warning("event not delivered", delivery_id=str(delivery.delivery_id), error=str(error), due_at=str(due_at))

@@ -39,7 +39,7 @@ from llamaparse.client import LlamaParseClient
 from llamaparse.router import Route
 from llamaparse.schemas import ParseRequest, WebhookConfiguration
 from models import admission, attempts, erasures, jobs, ledger
-from models.database import savepoint
+from models.database import savepoint, transaction
 from models.tables import Attempt, Job
 
 WEBHOOK_EVENTS: Final = ("parse.success", "parse.error", "parse.partial_success", "parse.cancelled")
@@ -81,16 +81,17 @@ def _upload(services: Services, provider: LlamaParseClient, job: Job, attempt: A
     content_type = mimetypes.guess_type(document.filename)[0] or "application/octet-stream"
     with services.store.open(document.raw_path) as content:
         file = provider.upload_file(content, document.filename, content_type=content_type)
-    is_open = attempts.record_upload(
-        attempt,
-        file_id=file.id,
-        base_url=provider.base_url,
-        project_id=file.project_id,
-        provider_date=file.server_date or services.clock(),
-    )
-    if not is_open:
-        # Its document may have been deleted while the upload was under way: then this is removed too.
-        erasures.reopen_erasure(job.document_id, services.clock())
+    with transaction():
+        is_open = attempts.record_upload(
+            attempt,
+            file_id=file.id,
+            base_url=provider.base_url,
+            project_id=file.project_id,
+            provider_date=file.server_date or services.clock(),
+        )
+        if not is_open:
+            # Its document may have been deleted while the upload was under way: then this is removed too.
+            erasures.reopen_erasure(job.document_id, services.clock())
     jobs.postpone(job, services.clock() + LEASE, counts=False)
 
 

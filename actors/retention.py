@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Final
 
 from actors.services import Services, log
-from models import erasures, files
+from domain.errors import StoreUnavailable
+from models import deliveries, erasures, files
 
 BATCH: Final = 100
 
@@ -15,7 +16,7 @@ def apply_retention(services: Services) -> None:
     """Delete what is too old, a batch at a time; nothing if no age is set.
 
     Raises:
-        StoreUnavailable: the store or the database can't be used now.
+        StoreUnavailable: the database can't be used now.
     """
     days, now = services.settings.retention_days, services.clock()
     if days is None:
@@ -25,7 +26,11 @@ def apply_retention(services: Services) -> None:
         if erasures.open_aged_erasure(document_id, until, why=why, now=now):
             services.nudge("erase_document", document_id=document_id)
     for file in files.find_aged(until, BATCH):
-        services.store.delete(file.path)
+        try:
+            services.store.delete(file.path)
+        except StoreUnavailable as error:
+            log.warning("an uploaded file can't be removed now", file_id=str(file.file_id), error=str(error))
+            continue
         files.forget_file(file)
         log.info("an uploaded file was kept long enough", file_id=str(file.file_id), days=days)
-    erasures.forget_service_events(until)
+    deliveries.forget_old(until)

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from domain.pricing import DEFAULT_TIER, OPTIONS_SCHEMA, TIERS
 from domain.settings import Mode
@@ -21,6 +21,18 @@ MAX_NAME: Final = 255
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME)]
 UrlText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+MOST_CALLBACK: Final = 2000
+"""Bytes of a receiver's URL: it is part of the key of its deliveries, for which PostgreSQL has 2,704."""
+
+
+def _at_most(text: str) -> str:
+    if len(text.encode("utf-8", "replace")) > MOST_CALLBACK:
+        raise ValueError(f"must have at most {MOST_CALLBACK} bytes")
+    return text
+
+
+CallbackText = Annotated[UrlText, AfterValidator(_at_most), Field(json_schema_extra={"maxLength": MOST_CALLBACK})]
 
 _EXTENSION = re.compile(r"[a-z0-9]{1,10}")
 
@@ -56,7 +68,7 @@ class Order(BaseModel):
     priority: int = Field(default=0, ge=-100, le=100, strict=True)
     mode: Mode | None = None
     correlation_id: UUID | None = None
-    callback_url: UrlText | None = None
+    callback_url: CallbackText | None = None
 
     def fingerprint(self, content_sha256: str | None = None) -> str:
         """SHA-256 over what was ordered, in hex: equal for a repeated order, different for another one.

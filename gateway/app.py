@@ -12,6 +12,7 @@ from gateway.auth import Authentication, Guarded
 from gateway.batches import BatchCancel, Batches, BatchItem
 from gateway.bodies import Allowance
 from gateway.budget import BudgetResource
+from gateway.counting import CountingDesk
 from gateway.deliveries import Deliveries, EndpointEnable, Endpoints, Redelivery
 from gateway.dependencies import Dependencies
 from gateway.documents import DocumentJob, Documents
@@ -94,9 +95,9 @@ def create_app(dependencies: Dependencies) -> Asgi:
     return AtOnce(app)
 
 
-def _llamacloud(dependencies: Dependencies) -> dict[str, Guarded]:
+def _llamacloud(dependencies: Dependencies, counting: CountingDesk) -> dict[str, Guarded]:
     """LlamaCloud's own interface."""
-    creation, links = Creation(dependencies), Links(dependencies)
+    creation, links = Creation(dependencies, counting), Links(dependencies)
     return {
         "/api/v1/beta/files": Files(dependencies),
         "/api/v1/beta/files/query": FilesQuery(dependencies),
@@ -116,6 +117,7 @@ def routes(dependencies: Dependencies) -> dict[str, Guarded]:
     keys, publisher, clock = dependencies.settings.secret_key_bytes, dependencies.publisher, dependencies.host_clock
     rejections, allowance = Rejections(dependencies.pool, clock), Allowance(UNSIGNED_BYTES)
     webhook_003 = Webhook003(dependencies, rejections, allowance)
+    counting = CountingDesk(dependencies.pool, dependencies.settings.max_file_bytes, dependencies.parsers)
     table: dict[str, Guarded] = {
         "/webhooks/llamaparse/{job_id}": LlamaParseWebhook(keys, publisher, clock, rejections, allowance),
         "/api/v1/webhooks/llamaparse": webhook_003,
@@ -136,7 +138,7 @@ def routes(dependencies: Dependencies) -> dict[str, Guarded]:
         "/v1/endpoints": Endpoints(dependencies),
         "/v1/endpoints/{endpoint_id:uuid}/enable": EndpointEnable(dependencies),
         "/v1/audit": Audit(dependencies),
-        "/v1/quote": Quotes(dependencies),
+        "/v1/quote": Quotes(dependencies, counting),
         "/v1/redo": Redo(dependencies),
         "/v1/budget": BudgetResource(dependencies),
         "/v1/usage": UsageResource(dependencies),
@@ -144,7 +146,7 @@ def routes(dependencies: Dependencies) -> dict[str, Guarded]:
         "/v1/drifts/{drift_id:int(min=1,max=9223372036854775807)}/explain": DriftExplanation(dependencies),
         "/v1/limits": LimitsResource(dependencies),
         "/v1/mode": ModeResource(dependencies),
-        **_llamacloud(dependencies),
+        **_llamacloud(dependencies, counting),
         "/healthz": Healthz(),
         "/readyz": Readyz(dependencies),
         "/metrics": Metrics(dependencies),

@@ -15,7 +15,7 @@ from gateway.parameters import Whole, once
 from gateway.pool import run_in
 from gateway.problems import Problem
 from models.changes import What, list_changes
-from models.tables import Change
+from models.service_tables import Change
 from models.tokens import Scope
 
 LIMIT: Final = Whole("limit", 100, 1, 1000, "How many a page has at most.")

@@ -263,9 +263,9 @@ class _View:
         totals, now = totals_of(batch.batch_id), self._clock()
         return {
             "batch_id": str(batch.batch_id),
-            "state": "completed" if batch.ended >= batch.total else "running",
+            "state": "completed" if totals.ended >= batch.total else "running",
             "documents": batch.total,
-            "ended": batch.ended,
+            "ended": totals.ended,
             "states": totals.states,
             "quote": self._quote(batch, totals, now),
             "credits": credits_number(totals.cost),

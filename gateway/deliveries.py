@@ -20,8 +20,9 @@ from gateway.pool import run_in
 from gateway.problems import Problem
 from models.deliveries import WantedDeliveries, get_delivery, list_deliveries, send_again
 from models.endpoints import enable, list_endpoints
-from models.job_webhooks import url_of
-from models.tables import Delivery, Endpoint
+from models.job_webhooks import urls_of
+from models.service_tables import Endpoint
+from models.tables import Delivery
 from models.tokens import Bearer, Scope
 
 LIMIT: Final = Whole("limit", 100, 1, 1000, "How many are told at most.")
@@ -131,7 +132,8 @@ class Redelivery:
         get_delivery(delivery_id, tenant)
         if not send_again(delivery_id, who=bearer.name, now=self._clock()):
             raise OrderConflict("the event's body is not kept any more: its document was deleted", reason="body_gone")
-        return _view(get_delivery(delivery_id, tenant))
+        again = get_delivery(delivery_id, tenant)
+        return _view(again, urls_of([again.target])[again.target])
 
 
 class Endpoints:
@@ -189,17 +191,19 @@ def _job_id(req: falcon.asgi.Request) -> UUID | None:
 
 
 def _page(wanted: WantedDeliveries, limit: int) -> DeliveriesSaid:
-    return {"items": [_view(one) for one in list_deliveries(wanted, limit)]}
+    found = list_deliveries(wanted, limit)
+    urls = urls_of([one.target for one in found])
+    return {"items": [_view(one, urls[one.target]) for one in found]}
 
 
-def _view(one: Delivery) -> DeliverySaid:
+def _view(one: Delivery, url: str) -> DeliverySaid:
     state: State = "open" if one.due_at is not None else "given_up" if one.delivered_at is None else "delivered"
     return {
         "delivery_id": str(one.delivery_id),
         "event": one.event_type,
         "job_id": None if one.job_id is None else str(one.job_id),
         "batch_id": None if one.batch_id is None else str(one.batch_id),
-        "url": url_of(one.target),
+        "url": url,
         "state": state,
         "tries": one.tries,
         "created_at": time_text(one.created_at),

@@ -81,11 +81,10 @@ class Quotes:
         )
     }
 
-    def __init__(self, dependencies: Dependencies) -> None:
+    def __init__(self, dependencies: Dependencies, counting: CountingDesk) -> None:
         self._pool, self._clock, self._settings = dependencies.pool, dependencies.clock, dependencies.settings
         self._configured_mode = dependencies.configured_mode
-        self._orders = OrderDesk(dependencies.settings)
-        self._counting = CountingDesk(dependencies.pool, dependencies.settings.max_file_bytes, dependencies.parsers)
+        self._orders, self._counting = OrderDesk(dependencies.settings), counting
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """What each document would cost at most, in the order in which they came, and all of them.

@@ -19,7 +19,7 @@ def visible_job(job_id: UUID, bearer: Bearer) -> Job:
         Problem: 410, its document was deleted.
     """
     job = job_or_remains(job_id, bearer)
-    if job.erased_at is not None:
+    if job.document.deleted_at is not None:
         members = {"erasure": f"/v1/documents/{job_id}/erasure"}
         raise Problem(410, "document_deleted", "the job's document was deleted", members=members)
     return job

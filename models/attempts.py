@@ -223,6 +223,12 @@ def billed_before(attempt: Attempt, since: datetime) -> bool:
         return any(twin.job.options == job.options for twin in twins)
 
 
+def count_sent() -> int:
+    """How many are at the provider, not ended."""
+    with reading():
+        return int(Attempt.select().where(Attempt.state == AttemptState.SENT).count())
+
+
 def find_attempts(where: Node) -> Sequence[Attempt]:
     """Attempts that match, oldest first."""
     with reading():

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from peewee import fn
 
 from domain.errors import OrderConflict
+from domain.events import EventType, cloud_event, encode
 from domain.job_state import FINAL, JobState
-from domain.money import Millicredits
+from domain.money import Millicredits, to_credits
 from domain.orders import Order
 from models.cancel import cancel_job
 from models.database import is_postgres, reading, transaction
+from models.deliveries import About, add_deliveries, targets_of
 from models.jobs import accept_order
 from models.tables import Attempt, Batch, Job
-
-CANCELLABLE: Final = tuple(state for state in JobState if state not in FINAL)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def open_batch(said: BatchOrder, *, who: str, now: datetime) -> Batch:
                     f"batch {said.batch_id} was ordered before with another order: use another batch_id"
                 )
             return batch
-        for order in said.orders:
+        # In one order, so that two batches with the same documents do not wait for each other.
+        for order in sorted(said.orders, key=lambda one: one.document_id):
             if not accept_order(order, who=who, now=now, due_at=now, batch_id=said.batch_id).created:
                 raise OrderConflict(
                     f"document {order.document_id} was ordered before: a batch takes new documents only"
@@ -115,6 +116,11 @@ class Totals:
     cost: Millicredits
     settled: bool
 
+    @property
+    def ended(self) -> int:
+        """How many have ended."""
+        return sum(count for state, count in self.states.items() if JobState(state) in FINAL)
+
 
 def totals_of(batch_id: UUID) -> Totals:
     """Add up a batch.
@@ -124,6 +130,8 @@ def totals_of(batch_id: UUID) -> Totals:
     """
     its = Job.batch_id == batch_id
     with reading():
+        # First, so that a sum that is called settled has everything in it.
+        unsettled = Attempt.select().join(Job).where(its, Attempt.settled_at.is_null()).exists()
         states: Any = Job.select(Job.state, fn.COUNT(Job.job_id)).where(its).group_by(Job.state).order_by(Job.state)
         sums: Any = Job.select(fn.COUNT(Job.estimate), fn.SUM(Job.pages), fn.SUM(Job.estimate), fn.SUM(Job.cost)).where(
             its
@@ -132,7 +140,6 @@ def totals_of(batch_id: UUID) -> Totals:
         waiting: Any = Job.select(Job.estimate).where(
             its, Job.estimate.is_null(False), Job.state.in_([JobState.RECEIVED, JobState.DEFERRED])
         )
-        unsettled = Attempt.select().join(Job).where(its, Attempt.settled_at.is_null()).exists()
         return Totals(
             states={str(state): int(count) for state, count in states.tuples()},
             priced=int(priced),
@@ -149,7 +156,7 @@ def cancel_batch(batch_id: UUID, *, who: str, now: datetime, instance: str, exch
     """Cancel what has not ended, one job after the other; what ends meanwhile stays as it ended."""
     with reading():
         open_jobs = [
-            row.job_id for row in Job.select(Job.job_id).where(Job.batch_id == batch_id, Job.state.in_(CANCELLABLE))
+            row.job_id for row in Job.select(Job.job_id).where(Job.batch_id == batch_id, Job.state.not_in(FINAL))
         ]
     for job_id in open_jobs:
         try:
@@ -158,17 +165,47 @@ def cancel_batch(batch_id: UUID, *, who: str, now: datetime, instance: str, exch
             continue
 
 
-def claim_ended(now: datetime, limit: int) -> Sequence[Batch]:
+def has_ended(batch_id: UUID) -> bool:
+    """True if all of its jobs have."""
+    with reading():
+        return not Job.select().where(Job.batch_id == batch_id, Job.finished_at.is_null()).exists()
+
+
+def claim_ended(limit: int) -> Sequence[Batch]:
     """Batches whose last job has ended, and that nobody was told of. Call it in the transaction that tells.
 
-    Several clocks may claim at once: on PostgreSQL each takes what the others have not locked.
+    Several clocks may claim at once: on PostgreSQL each takes what the others have not locked. Nothing is counted as
+    jobs end: the row of a batch would be locked out of order with the budgets', and by every one of its jobs.
     """
-    query = Batch.select().where(Batch.due_at <= now).order_by(Batch.due_at).limit(limit)
-    if is_postgres():
-        query = query.for_update(skip_locked=True)
-    return list(query)
+    still_open = Job.select().where(Job.batch_id == Batch.batch_id, Job.finished_at.is_null())
+    query = Batch.select().where(Batch.finished_at.is_null(), ~fn.EXISTS(still_open)).order_by(Batch.created_at)
+    query = query.limit(limit)
+    return list(query.for_update(skip_locked=True) if is_postgres() else query)
 
 
-def finish_batch(batch: Batch, now: datetime) -> None:
-    """It was told. Call it in the transaction that tells."""
-    Batch.update(finished_at=now, due_at=None).where(Batch.batch_id == batch.batch_id).execute()
+def finish_batch(batch: Batch, now: datetime, *, instance: str, exchange: bool, due_at: datetime) -> Sequence[UUID]:
+    """Tell of its end, once; answers the deliveries that were made. Call it in the transaction that claims it.
+
+    Args:
+        instance, exchange: see `models.job_events.announce`.
+        due_at: see `models.deliveries.add_deliveries`.
+    """
+    Batch.update(finished_at=now).where(Batch.batch_id == batch.batch_id).execute()
+    event = cloud_event(EventType.BATCH_COMPLETED, batch.batch_id, _event_data(batch), instance=instance, now=now)
+    bodies = dict.fromkeys(targets_of(batch.callback_url, exchange=exchange), encode(event))
+    about = About(batch.tenant, batch_id=batch.batch_id)
+    return add_deliveries(about, EventType.BATCH_COMPLETED, bodies, now, due_at=due_at)
+
+
+def _event_data(batch: Batch) -> dict[str, Any]:
+    totals = totals_of(batch.batch_id)
+    return {
+        "batch_id": str(batch.batch_id),
+        "correlation_id": str(batch.correlation_id),
+        "tenant": batch.tenant,
+        "documents": batch.total,
+        "states": totals.states,
+        "pages": totals.pages,
+        "credits": float(to_credits(totals.cost)),
+        "settled": totals.settled,
+    }

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from models.database import reading, transaction
-from models.tables import Change
+from models.service_tables import Change
 
 OPERATOR: Final = "the command line"
 """Who changes what by a command that uses the database itself: whoever may do that needs no token."""

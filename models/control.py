@@ -13,7 +13,7 @@ from domain.clock import format_utc, parse_utc
 from domain.settings import Mode
 from models.changes import What, record_change
 from models.database import reading, transaction
-from models.tables import Setting
+from models.service_tables import Setting
 
 _T = TypeVar("_T")
 

@@ -41,6 +41,7 @@ CONNECT_TIMEOUT_S: Final = 5
 CLOCK_CHECK_S: Final = 30.0
 _AWAY_CODES: Final = ("08", "25006", "53", "57P")
 """PostgreSQL's codes for: no connection, read only, out of resources, shutting down or starting up."""
+_TOO_MUCH: Final = "54"
 _NO_SQLITE: Final = "file is not a database"
 
 
@@ -145,9 +146,10 @@ def is_away(error: PeeweeException) -> bool:
     A PostgreSQL that was demoted, or is in recovery after a failover, answers, but lets nothing be written: that is an
     `InternalError`, with a code (https://www.postgresql.org/docs/current/errcodes-appendix.html).
     """
-    if isinstance(error, OperationalError | InterfaceError):
-        return True
     code = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    if isinstance(error, OperationalError | InterfaceError):
+        # psycopg counts what is too large for PostgreSQL's own limits among these.
+        return not code.startswith(_TOO_MUCH)
     return _NO_SQLITE in str(error) or code.startswith(_AWAY_CODES)
 
 

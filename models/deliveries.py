@@ -11,28 +11,41 @@ from uuid import UUID, uuid4
 from domain.errors import NotFound
 from models.changes import What, record_change
 from models.database import reading, transaction
-from models.tables import Batch, Delivery, Job
+from models.tables import Delivery
 
 EVENTS: Final = "events"
 """The target that stands for the events exchange."""
 
 
+@dataclass(frozen=True)
+class About:
+    """What an event is about: a tenant's job or batch, or, with nothing said, the service.
+
+    Of an event that is about no job whoever makes it sees to it that it is made once.
+    """
+
+    tenant: str | None = None
+    job_id: UUID | None = None
+    batch_id: UUID | None = None
+
+
+def targets_of(callback_url: str | None, *, exchange: bool) -> Sequence[str]:
+    """Who hears of a job or a batch.
+
+    Args:
+        exchange: whether there is an events exchange.
+    """
+    return [*([EVENTS] if exchange else []), *([] if callback_url is None else [callback_url])]
+
+
 def add_deliveries(
-    job_id: UUID | None,
-    event_type: str,
-    bodies: dict[str, str],
-    now: datetime,
-    *,
-    due_at: datetime | None = None,
-    batch_id: UUID | None = None,
+    about: About, event_type: str, bodies: dict[str, str], now: datetime, *, due_at: datetime | None = None
 ) -> Sequence[UUID]:
     """Make an event due for each target, once. Call it in the transaction that makes the event true.
 
     Args:
-        job_id: None for an event about no single document; then whoever makes it sees to it that it is made once.
         bodies: target to CloudEvents JSON.
         due_at: when the clock sees to it; later than `now` where whoever makes it also nudges, so that it is sent once.
-        batch_id: the batch that it is about.
 
     Returns:
         The ids of the deliveries that were made; none if the event was known already.
@@ -44,8 +57,9 @@ def add_deliveries(
             added = (
                 Delivery.insert(
                     delivery_id=delivery_id,
-                    job=job_id,
-                    batch_id=batch_id,
+                    job=about.job_id,
+                    batch_id=about.batch_id,
+                    tenant=about.tenant,
                     event_type=event_type,
                     target=target,
                     body=body,
@@ -65,14 +79,6 @@ def find_open(delivery_id: UUID) -> Delivery | None:
     """The delivery, unless it was delivered or given up."""
     with reading():
         return Delivery.get_or_none(Delivery.delivery_id == delivery_id, Delivery.due_at.is_null(False))
-
-
-def tenant_of(delivery: Delivery) -> str:
-    """Whose event it is; one that is about neither a job nor a batch goes to the events exchange only."""
-    with reading():
-        if delivery.batch_id is not None:
-            return str(Batch.get(Batch.batch_id == delivery.batch_id).tenant)
-        return str(Job.get(Job.job_id == delivery.job_id).tenant)
 
 
 @dataclass(frozen=True)
@@ -103,10 +109,7 @@ def list_deliveries(wanted: WantedDeliveries, limit: int) -> Sequence[Delivery]:
     if wanted.job_id is not None:
         query = query.where(Delivery.job == wanted.job_id)
     if wanted.tenant is not None:
-        query = query.where(
-            Delivery.job.in_(Job.select(Job.job_id).where(Job.tenant == wanted.tenant))
-            | Delivery.batch_id.in_(Batch.select(Batch.batch_id).where(Batch.tenant == wanted.tenant))
-        )
+        query = query.where(Delivery.tenant == wanted.tenant)
     with reading():
         return list(query.order_by(Delivery.created_at.desc(), Delivery.delivery_id).limit(limit))
 
@@ -122,7 +125,7 @@ def get_delivery(delivery_id: UUID, tenant: str | None) -> Delivery:
     """
     with reading():
         found: Delivery | None = Delivery.get_or_none(Delivery.delivery_id == delivery_id, Delivery.target != EVENTS)
-        if found is None or tenant not in (None, tenant_of(found)):
+        if found is None or tenant not in (None, found.tenant):
             raise NotFound(f"there is no delivery {delivery_id}")
         return found
 
@@ -169,3 +172,17 @@ def postpone(delivery_id: UUID, due_at: datetime) -> None:
         Delivery.update(due_at=due_at).where(
             Delivery.delivery_id == delivery_id, Delivery.due_at.is_null(False)
         ).execute()
+
+
+def forget_old(before: datetime) -> int:
+    """Remove events about no single document that were sent, or given up, before a moment; answers how many.
+
+    A document's go with it (`models.erasures`).
+    """
+    old = Delivery.job.is_null() & (Delivery.created_at < before) & Delivery.due_at.is_null()
+    with reading():
+        if not Delivery.select().where(old).exists():
+            return 0
+    with transaction():
+        gone: int = Delivery.delete().where(old).execute()
+    return gone

@@ -12,7 +12,8 @@ from peewee import Model
 
 from domain.job_state import AttemptState, JobState
 from models.database import is_postgres, reading, transaction
-from models.tables import Attempt, Batch, Delivery, Document, Drift, Erasure, Job, Setting
+from models.service_tables import Setting
+from models.tables import Attempt, Delivery, Document, Drift, Erasure, Job
 
 _WAITS: Final[Any] = Job.turn.is_null(False)
 """A job that waits to be admitted."""
@@ -139,7 +140,7 @@ def next_due() -> datetime | None:
     """
     queries = [
         (Job.select(Job.due_at).where(_WAITS_NOT), Job.due_at),
-        *((table.select(table.due_at), table.due_at) for table in (Attempt, Drift, Delivery, Erasure, Batch)),
+        *((table.select(table.due_at), table.due_at) for table in (Attempt, Drift, Delivery, Erasure)),
     ]
     with reading():
         found: list[Any] = [

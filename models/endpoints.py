@@ -9,8 +9,8 @@ from uuid import UUID, uuid5
 
 from domain.errors import NotFound
 from models.changes import What, record_change
-from models.database import is_postgres, reading, transaction
-from models.tables import Endpoint
+from models.database import reading, transaction
+from models.service_tables import Endpoint
 
 DISABLE_AFTER: Final = timedelta(days=3)
 """How long a receiver has failed, without one success, before it is disabled."""
@@ -24,22 +24,17 @@ def endpoint_id(tenant: str, url: str) -> UUID:
     return uuid5(_IDS, f"{tenant} {url}")
 
 
-def is_disabled(tenant: str, url: str) -> Endpoint | None:
-    """The receiver's row if nothing is posted to it now."""
+def find_failing(tenant: str, url: str) -> Endpoint | None:
+    """The receiver's row if it has not taken the last event for it."""
     with reading():
-        return Endpoint.get_or_none(
-            Endpoint.endpoint_id == endpoint_id(tenant, url), Endpoint.disabled_at.is_null(False)
-        )
+        found: Endpoint | None = Endpoint.get_or_none(Endpoint.endpoint_id == endpoint_id(tenant, url))
+    return found
 
 
-def received(tenant: str, url: str) -> None:
+def received(endpoint: Endpoint) -> None:
     """It took an event: whatever was held against it is forgotten."""
-    mine = Endpoint.endpoint_id == endpoint_id(tenant, url)
-    with reading():
-        if not Endpoint.select().where(mine).exists():
-            return
     with transaction():
-        Endpoint.delete().where(mine).execute()
+        Endpoint.delete().where(Endpoint.endpoint_id == endpoint.endpoint_id).execute()
 
 
 def failed(tenant: str, url: str, error: str, now: datetime) -> Endpoint | None:
@@ -51,8 +46,7 @@ def failed(tenant: str, url: str, error: str, now: datetime) -> Endpoint | None:
         conflict_target=[Endpoint.endpoint_id],
         update={Endpoint.failures: Endpoint.failures + 1, Endpoint.last_error: words},
     ).execute()
-    query = Endpoint.select().where(Endpoint.endpoint_id == endpoint_id(tenant, url))
-    found: Endpoint = (query.for_update() if is_postgres() else query).get()
+    found: Endpoint = Endpoint.get_by_id(endpoint_id(tenant, url))
     is_enough = found.failures >= DISABLE_FAILURES and now - found.failing_since >= DISABLE_AFTER
     if found.disabled_at is not None or not is_enough:
         return None

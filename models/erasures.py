@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
@@ -19,12 +19,14 @@ from domain.job_state import FINAL
 from domain.orders import pages_path, parsed_path
 from models.cancel import cancel_job
 from models.changes import What, record_change
-from models.database import reading, transaction
+from models.database import is_postgres, reading, transaction
 from models.jobs import lock_document
 from models.store import Store
 from models.tables import Attempt, Delivery, Document, ErasedThing, Erasure, Job, JobWebhook
 
 GONE: Final = "its document was deleted"
+FIRST_LOOK: Final = timedelta(seconds=60)
+"""When the clock looks at an erasure if the nudge got lost."""
 BLANK: Final = "deleted"
 """In the place of the file's name."""
 
@@ -75,9 +77,16 @@ def open_erasure(document_id: UUID, *, who: str, why: str, now: datetime, instan
     """
     with transaction():
         if lock_document(document_id).deleted_at is None:
-            for job in Job.select().where(Job.document == document_id, Job.state.not_in(FINAL)):
+            for job in _open_jobs(document_id):
                 cancel_job(job.job_id, who=who, now=now, instance=instance, exchange=exchange)
+            record_change(What.DOCUMENT_DELETED, str(document_id), who=who, now=now, after=why)
             _delete(document_id, who=who, why=why, now=now)
+
+
+def _open_jobs(document_id: UUID) -> Sequence[Job]:
+    """The jobs that have not ended, locked: who ends one at this moment is waited for, and it is not among them."""
+    query = Job.select().where(Job.document == document_id, Job.state.not_in(FINAL)).order_by(Job.job_id)
+    return list(query.for_update() if is_postgres() else query)
 
 
 def open_aged_erasure(document_id: UUID, until: datetime, *, why: str, now: datetime) -> bool:
@@ -97,8 +106,8 @@ def open_aged_erasure(document_id: UUID, until: datetime, *, why: str, now: date
 
 def _delete(document_id: UUID, *, who: str, why: str, now: datetime) -> None:
     _blank(document_id, now)
-    record_change(What.DOCUMENT_DELETED, str(document_id), who=who, now=now, after=why)
-    Erasure.create(document=document_id, asked_at=now, asked_by=who, why=why, due_at=now)
+    # Whoever asks for it nudges, and may remove the files itself: two at once would tell each other's as absent.
+    Erasure.create(document=document_id, asked_at=now, asked_by=who, why=why, due_at=now + FIRST_LOOK)
 
 
 def _blank(document_id: UUID, now: datetime) -> None:
@@ -202,12 +211,17 @@ def blank_deliveries(document_id: UUID) -> bool:
         return True
 
 
-def finish_erasure(document_id: UUID, now: datetime) -> None:
-    """Nothing is left."""
+def finish_erasure(document_id: UUID, now: datetime) -> bool:
+    """Nothing is left; False if something has come after all: whoever reopens it changes the row that is held here."""
     with transaction():
+        if is_postgres():
+            Erasure.select().where(Erasure.document == document_id).for_update().get()
+        if left_at_provider(document_id) or money_is_open(document_id):
+            return False
         Erasure.update(finished_at=now, due_at=None, last_error=None).where(
             Erasure.document == document_id, Erasure.due_at.is_null(False)
         ).execute()
+        return True
 
 
 def postpone_erasure(document_id: UUID, due_at: datetime, *, why: str) -> None:
@@ -222,14 +236,3 @@ def reopen_erasure(document_id: UUID, now: datetime) -> None:
     """Something came after all, such as the answer to an upload that was under way. Quick where nothing was deleted."""
     with transaction():
         Erasure.update(due_at=now, finished_at=None).where(Erasure.document == document_id).execute()
-
-
-def forget_service_events(before: datetime) -> int:
-    """Events about no document that were sent, or given up, before a moment; answers how many were removed."""
-    old = Delivery.job.is_null() & (Delivery.created_at < before) & Delivery.due_at.is_null()
-    with reading():
-        if not Delivery.select().where(old).exists():
-            return 0
-    with transaction():
-        gone: int = Delivery.delete().where(old).execute()
-    return gone

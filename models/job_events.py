@@ -32,10 +32,9 @@ def announce(
         due_at: see `models.deliveries.add_deliveries`.
     """
     body = encode(cloud_event(event_type, job.job_id, event_data(job), instance=instance, now=now))
-    targets = [deliveries.EVENTS] if exchange else []
-    if job.callback_url is not None:
-        targets.append(job.callback_url)
-    made = deliveries.add_deliveries(job.job_id, event_type, dict.fromkeys(targets, body), now, due_at=due_at)
+    bodies = dict.fromkeys(deliveries.targets_of(job.callback_url, exchange=exchange), body)
+    about = deliveries.About(job.tenant, job.job_id)
+    made = deliveries.add_deliveries(about, event_type, bodies, now, due_at=due_at)
     return [*made, *job_webhooks.tell(job, now, due_at=due_at)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -13,7 +13,7 @@ from domain.errors import NotFound
 from domain.job_state import JobState
 from domain.sealing import seal, unseal
 from models.database import reading, transaction
-from models.deliveries import add_deliveries
+from models.deliveries import About, add_deliveries
 from models.tables import Job, JobWebhook, Result
 
 TARGET: Final = "webhook:"
@@ -47,21 +47,21 @@ class Webhook:
     sealed: str
 
 
-def add_webhooks(job_id: UUID, webhooks: Sequence[Webhook], now: datetime) -> None:
+def add_webhooks(job: Job, webhooks: Sequence[Webhook], now: datetime) -> None:
     """Put them on record with their job, and tell them that it is pending. Call it in the order's transaction."""
     if not webhooks:
         return
-    Job.update(has_webhooks=True).where(Job.job_id == job_id).execute()
+    Job.update(has_webhooks=True).where(Job.job_id == job.job_id).execute()
     for webhook in webhooks:
         JobWebhook.create(
             webhook_id=uuid4(),
-            job=job_id,
+            job=job.job_id,
             url=webhook.url,
             events=None if webhook.events is None else list(webhook.events),
             output_format=webhook.output_format,
             sealed=webhook.sealed,
         )
-    _tell(job_id, PENDING, now)
+    _tell(job, PENDING, now)
 
 
 def tell(job: Job, now: datetime, *, due_at: datetime | None = None) -> Sequence[UUID]:
@@ -77,15 +77,16 @@ def tell(job: Job, now: datetime, *, due_at: datetime | None = None) -> Sequence
         return []
     if job.state == JobState.COMPLETED and Result.get(Result.job == job.job_id).failed_pages:
         event = PARTIAL
-    return _tell(job.job_id, event, now, due_at)
+    return _tell(job, event, now, due_at)
 
 
-def _tell(job_id: UUID, event: str, now: datetime, due_at: datetime | None = None) -> list[UUID]:
+def _tell(job: Job, event: str, now: datetime, due_at: datetime | None = None) -> list[UUID]:
     made: list[UUID] = []
-    for webhook in JobWebhook.select().where(JobWebhook.job == job_id):
+    about = About(job.tenant, job.job_id)
+    for webhook in JobWebhook.select().where(JobWebhook.job == job.job_id):
         if webhook.events is None or event in webhook.events:
             body = _body(webhook, event, now)
-            made += add_deliveries(job_id, event, {f"{TARGET}{webhook.webhook_id}": body}, now, due_at=due_at)
+            made += add_deliveries(about, event, {f"{TARGET}{webhook.webhook_id}": body}, now, due_at=due_at)
     return made
 
 
@@ -114,13 +115,13 @@ def webhook_of(target: str) -> JobWebhook:
     return found
 
 
-def url_of(target: str) -> str:
-    """Where a delivery to a target goes; what was deleted with its document goes nowhere."""
-    if not target.startswith(TARGET):
-        return target
+def urls_of(targets: Iterable[str]) -> dict[str, str]:
+    """Where deliveries to targets go, by target; to nowhere if that was deleted with its document."""
+    asked = {target: UUID(target.removeprefix(TARGET)) for target in targets if target.startswith(TARGET)}
     with reading():
-        found: JobWebhook | None = JobWebhook.get_or_none(JobWebhook.webhook_id == UUID(target.removeprefix(TARGET)))
-    return "" if found is None else found.url
+        rows = JobWebhook.select().where(JobWebhook.webhook_id.in_(list(asked.values()))) if asked else ()
+        found = {row.webhook_id: row.url for row in rows}
+    return {target: found.get(asked[target], "") if target in asked else target for target in targets}
 
 
 def reseal(secret_keys: Sequence[bytes]) -> int:

@@ -14,7 +14,7 @@ from domain.job_state import FINAL, JobState, may_step
 from domain.orders import Order, raw_path
 from models.database import is_postgres, reading, transaction
 from models.prepared import Prepared
-from models.tables import Batch, Document, History, Job
+from models.tables import Document, History, Job
 
 WAITING: Final = frozenset({JobState.RECEIVED, JobState.DEFERRED})
 """States in which a job may have a turn in the queue for admission."""
@@ -219,19 +219,10 @@ def step(
         )
         if moved:
             record(job_id, before, after, who=who, why=why, at=now)
-            if after in FINAL:
-                _count_in_batch(job_id, now)
             if after in FINAL or after in WAITING:
                 # Whoever waits for the same work to be done is due: it is done, or somebody else must do it.
                 Job.update(due_at=now, twin_of=None).where(Job.twin_of == job_id).execute()
     return bool(moved)
-
-
-def _count_in_batch(job_id: UUID, now: datetime) -> None:
-    """One of a batch's jobs has ended; with the last one the batch is due. Its row is locked after the job's."""
-    is_its = Batch.batch_id == Job.select(Job.batch_id).where(Job.job_id == job_id)
-    if Batch.update(ended=Batch.ended + 1).where(is_its).execute():
-        Batch.update(due_at=now).where(is_its, Batch.ended >= Batch.total).execute()
 
 
 def fail(job: Job, error: ParsegateError, *, who: str, now: datetime) -> bool:

@@ -17,7 +17,8 @@ from domain.settlement import DriftKind
 from models import deliveries, drifts
 from models.breakers import Change
 from models.database import after_commit
-from models.tables import Attempt, Endpoint
+from models.service_tables import Endpoint
+from models.tables import Attempt
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -40,7 +41,7 @@ class ServiceEvents:
         """Make an event due for the events exchange; the clock sends it."""
         if self.exchange:
             event = cloud_event(event_type, subject, data, instance=self.instance, now=now)
-            deliveries.add_deliveries(None, event_type, {deliveries.EVENTS: encode(event)}, now)
+            deliveries.add_deliveries(deliveries.About(), event_type, {deliveries.EVENTS: encode(event)}, now)
 
     def report_drift(
         self,

@@ -1,4 +1,4 @@
-"""Tables that are about the service and no document: the provider's pace, and webhooks that were not let in."""
+"""Tables that are about the service and no document: settings, tokens, pace, who fails, and who changed what."""
 
 from __future__ import annotations
 
@@ -66,3 +66,51 @@ class RejectionCount(Base):
 
     reason = TextField(primary_key=True)
     count = BigIntegerField()
+
+
+class Setting(Base):
+    """What can be changed while running, such as the mode."""
+
+    name = TextField(primary_key=True)
+    value = JSONField()
+    changed_at = UtcField()
+    changed_by = TextField()
+
+
+class Token(Base):
+    """A bearer token; only its SHA-256 is kept."""
+
+    token_id = UUIDField(primary_key=True)
+    name = TextField(unique=True)
+    token_sha256 = TextField(unique=True)
+    scope = TextField()
+    tenant = TextField()
+    created_at = UtcField()
+    expires_at = OptionalUtcField()
+    revoked_at = OptionalUtcField()
+    last_used_at = OptionalUtcField()
+    user_id = UUIDField(null=True)
+
+
+class Change(Base):
+    """An entry of the audit log (`models.changes`)."""
+
+    change_id = BigAutoField()
+    at = UtcField()
+    who = TextField()
+    what = TextField()
+    subject = TextField()
+    before = JSONField(null=True)
+    after = JSONField(null=True)
+
+
+class Endpoint(Base):
+    """A receiver of events that has failed since `failing_since`; nothing is posted to it from `disabled_at` on."""
+
+    endpoint_id = UUIDField(primary_key=True)
+    tenant = TextField()
+    url = TextField()
+    failing_since = UtcField()
+    failures = IntegerField()
+    last_error = TextField()
+    disabled_at = OptionalUtcField()

@@ -18,7 +18,7 @@ from peewee import (
 )
 
 from models.database import Base, OptionalUtcField, UtcField
-from models.service_tables import Pace, RejectedWebhook, RejectionCount, Slot
+from models.service_tables import Change, Endpoint, Pace, RejectedWebhook, RejectionCount, Setting, Slot, Token
 
 
 class Document(Base):
@@ -47,7 +47,8 @@ class Job(Base):
     admitted (`models.admission`), and `waits_for` the budget that it waits for. `mode` is the order's own, if it named
     one. `work_key` is equal for the same work (`domain.reuse`), `twin_of` the job that does it now, and `reused_from`
     the one whose result this is a copy of; `redoes` the one that this does again. `user_metadata` is what a caller of
-    LlamaCloud's interface wrote on it. `erased_at` is set once its document was deleted.
+    LlamaCloud's interface wrote on it. `erased_at` is set once its document was deleted; it is
+    there for the index of those that are kept still, `Document.deleted_at` is what counts.
     """
 
     document_id: UUID
@@ -156,31 +157,8 @@ class Delivery(Base):
     delivered_at = OptionalUtcField()
     given_up_at = OptionalUtcField()
     batch_id = UUIDField(null=True)
+    tenant = TextField(null=True)
     retried_at = OptionalUtcField()
-
-
-class Setting(Base):
-    """What can be changed while running, such as the mode."""
-
-    name = TextField(primary_key=True)
-    value = JSONField()
-    changed_at = UtcField()
-    changed_by = TextField()
-
-
-class Token(Base):
-    """A bearer token; only its SHA-256 is kept."""
-
-    token_id = UUIDField(primary_key=True)
-    name = TextField(unique=True)
-    token_sha256 = TextField(unique=True)
-    scope = TextField()
-    tenant = TextField()
-    created_at = UtcField()
-    expires_at = OptionalUtcField()
-    revoked_at = OptionalUtcField()
-    last_used_at = OptionalUtcField()
-    user_id = UUIDField(null=True)
 
 
 class History(Base):
@@ -324,32 +302,8 @@ class JobWebhook(Base):
     sealed = TextField()
 
 
-class Change(Base):
-    """An entry of the audit log (`models.changes`)."""
-
-    change_id = BigAutoField()
-    at = UtcField()
-    who = TextField()
-    what = TextField()
-    subject = TextField()
-    before = JSONField(null=True)
-    after = JSONField(null=True)
-
-
-class Endpoint(Base):
-    """A receiver of events that has failed since `failing_since`; nothing is posted to it from `disabled_at` on."""
-
-    endpoint_id = UUIDField(primary_key=True)
-    tenant = TextField()
-    url = TextField()
-    failing_since = UtcField()
-    failures = IntegerField()
-    last_error = TextField()
-    disabled_at = OptionalUtcField()
-
-
 class Batch(Base):
-    """Documents that were ordered together. `due_at` is set from the end of the last one until that was told."""
+    """Documents that were ordered together. `finished_at` is when the end of the last one was told."""
 
     batch_id = UUIDField(primary_key=True)
     tenant = TextField()
@@ -358,9 +312,7 @@ class Batch(Base):
     callback_url = TextField(null=True)
     correlation_id = UUIDField()
     total = IntegerField()
-    ended = IntegerField(default=0)
     created_at = UtcField()
-    due_at = OptionalUtcField()
     finished_at = OptionalUtcField()
 
 

@@ -18,7 +18,7 @@ from domain.errors import NotFound, OrderRefused
 from domain.orders import DEFAULT_TENANT
 from models.changes import OPERATOR, What, record_change
 from models.database import reading, transaction
-from models.tables import Token
+from models.service_tables import Token
 
 PREFIX: Final = "pg_"
 NOTED_EVERY: Final = timedelta(minutes=1)

@@ -74,14 +74,23 @@ def ensure_admin_token(data_dir: Path, now: datetime) -> str:
     return token
 
 
+def database_exists(url: str) -> bool:
+    """False for a SQLite database that nobody has made."""
+    return not url.startswith("sqlite:") or _sqlite_path(url).exists()
+
+
+def _sqlite_path(url: str) -> Path:
+    return Path(unquote(urlsplit(url).path)[1:])
+
+
 def check_database_file(url: str) -> None:
     """Refuse to look into a SQLite database that is not there, since opening it would make it.
 
     Raises:
         BadSetting: there is none; says how to get one.
     """
-    path = Path(unquote(urlsplit(url).path)[1:])
-    if url.startswith("sqlite:") and not path.exists():
+    if not database_exists(url):
+        path = _sqlite_path(url)
         raise BadSetting(
             f"there is no database {path}: work in the folder where 'parsegate up' runs, set PARSEGATE_DATA_DIR, or "
             "make one with 'parsegate db migrate'"

@@ -116,3 +116,8 @@ _COLUMNS: Final[Mapping[str, Callable[[Job], Text]]] = {
     "provenance": lambda job: Text(str(job["provenance"] or "-")),
     "seconds": _seconds,
 }
+
+
+def time_words(text: str) -> str:
+    """RFC 3339 as people read it, to a second."""
+    return f"{text[:10]} {text[11:19]}"

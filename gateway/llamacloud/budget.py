@@ -16,10 +16,10 @@ from models.control import read_mode
 class BudgetDesk:
     """Looks ahead; only the ledger decides, and what it has no room for then ends as failed."""
 
-    def __init__(self, dependencies: Dependencies) -> None:
+    def __init__(self, dependencies: Dependencies, counting: CountingDesk) -> None:
         self._settings, self._configured = dependencies.settings, dependencies.configured_mode
         self._pool, self._clock, self._store = dependencies.pool, dependencies.clock, dependencies.store
-        self._counting = CountingDesk(dependencies.pool, dependencies.settings.max_file_bytes, dependencies.parsers)
+        self._counting = counting
 
     async def check(self, order: Order, path: str, filename: str) -> None:
         """Refuse an order that does not fit, by its bytes at `path` in the store.

@@ -19,6 +19,7 @@ from domain.messages import Message
 from domain.orders import Order
 from domain.pricing import OPTIONS_SCHEMA, TIERS
 from gateway.auth import bearer_of
+from gateway.counting import CountingDesk
 from gateway.dependencies import Dependencies
 from gateway.documents import FIRST_LOOK, place
 from gateway.llamacloud.asked import REFUSED, Metadata, order_of
@@ -76,11 +77,11 @@ class ByUrl(_Configured):
 class Creation:
     """Makes jobs out of create calls."""
 
-    def __init__(self, dependencies: Dependencies) -> None:
+    def __init__(self, dependencies: Dependencies, counting: CountingDesk) -> None:
         self._pool, self._store, self._clock = dependencies.pool, dependencies.store, dependencies.clock
         self._publisher, self._host_clock = dependencies.publisher, dependencies.host_clock
         self._orders, self._webhooks = OrderDesk(dependencies.settings), WebhookDesk(dependencies)
-        self._budget = BudgetDesk(dependencies)
+        self._budget = BudgetDesk(dependencies, counting)
 
     async def by_reference(self, req: falcon.asgi.Request, said: object) -> Job:
         """A job for a file that was uploaded before, or for a URL.
@@ -163,7 +164,7 @@ class Creation:
         return self._with_webhooks(accepted, extras)
 
     def _with_webhooks(self, accepted: Accepted, extras: Extras) -> UUID:
-        add_webhooks(accepted.job.job_id, extras.webhooks, self._clock())
+        add_webhooks(accepted.job, extras.webhooks, self._clock())
         return accepted.job.job_id
 
 

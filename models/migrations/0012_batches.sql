@@ -7,16 +7,16 @@ CREATE TABLE batch (
     callback_url TEXT,
     correlation_id {uuid} NOT NULL,
     total INTEGER NOT NULL CHECK (total > 0),
-    ended INTEGER NOT NULL CHECK (ended BETWEEN 0 AND total),
     created_at {time} NOT NULL,
-    due_at {time},
     finished_at {time}
-) {hot};
+);
 
--- All have ended, and nobody was told yet.
-CREATE INDEX batch_due ON batch (due_at) WHERE due_at IS NOT NULL;
+-- Nobody was told of its end yet.
+CREATE INDEX batch_open ON batch (created_at) WHERE finished_at IS NULL;
 
 ALTER TABLE job ADD COLUMN batch_id {uuid} REFERENCES batch (batch_id);
+
+CREATE INDEX job_open_in_batch ON job (batch_id) WHERE batch_id IS NOT NULL AND finished_at IS NULL;
 
 CREATE INDEX job_of_batch ON job (batch_id, created_at, job_id) WHERE batch_id IS NOT NULL;
 

@@ -6,12 +6,17 @@ CREATE TABLE endpoint (
     failing_since {time} NOT NULL,
     failures INTEGER NOT NULL CHECK (failures > 0),
     last_error TEXT NOT NULL,
-    disabled_at {time},
-    UNIQUE (tenant, url)
+    disabled_at {time}
 );
 
--- Lists of deliveries: what was given up, newest first; a job's.
-CREATE INDEX delivery_given_up ON delivery (given_up_at) WHERE given_up_at IS NOT NULL;
+-- Whose event it is, for lists; NULL for what goes to the events exchange only.
+ALTER TABLE delivery ADD COLUMN tenant TEXT;
+
+UPDATE delivery SET tenant = (SELECT job.tenant FROM job WHERE job.job_id = delivery.job_id);
+
+CREATE INDEX delivery_of_tenant ON delivery (tenant, created_at) WHERE target <> 'events';
+
+CREATE INDEX delivery_to_receiver ON delivery (created_at) WHERE target <> 'events';
 
 -- When a person had it sent again: its three days begin anew.
 ALTER TABLE delivery ADD COLUMN retried_at {time};

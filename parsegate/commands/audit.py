@@ -30,11 +30,11 @@ def audit(what: str | None, limit: int, before: int | None, as_json: bool) -> No
     if not page["items"]:
         click.echo("nothing was changed")
         return
-    from parsegate.tables import print_table, text_cells, text_table
+    from parsegate.tables import print_table, text_cells, text_table, time_words
 
     table = text_table("at", "who", "what", "of", "from", "to")
     for one in page["items"]:
-        at = f"{one['at'][:10]} {one['at'][11:19]}"
+        at = time_words(one["at"])
         table.add_row(
             *text_cells(at, one["who"], one["what"], one["subject"], _said(one["before"]), _said(one["after"]))
         )

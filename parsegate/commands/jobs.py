@@ -67,12 +67,12 @@ def list_jobs(
     if not page["items"]:
         click.echo("no job fits")
         return
-    from parsegate.tables import print_table, text_cells, text_table
+    from parsegate.tables import print_table, text_cells, text_table, time_words
 
     table = text_table("job", "state", "by", "credits", "ordered", "file")
     table.columns[0].no_wrap = True  # an id is copied as a whole
     for job in page["items"]:
-        ordered = f"{job['created_at'][:10]} {job['created_at'][11:19]}"
+        ordered = time_words(job["created_at"])
         table.add_row(
             *text_cells(
                 job["job_id"], job["state"], job["provenance"] or "-", f"{job['credits']:g}", ordered, job["filename"]
@@ -151,20 +151,16 @@ def _show_erasures(job_ids: Sequence[object], ask: Callable[[str], dict[str, Any
 
 
 def _print_erasure(said: Mapping[str, Any]) -> None:
-    from parsegate.tables import plain
+    from parsegate.tables import plain, time_words
 
-    click.echo(f"{said['job_id']}  deleted by {plain(said['asked_by'])} at {_time(said['asked_at'])}")
+    click.echo(f"{said['job_id']}  deleted by {plain(said['asked_by'])} at {time_words(said['asked_at'])}")
     for thing in said["removed"]:
         where = plain(thing["where"])
-        click.echo(f"  {_time(thing['at'])}  {thing['outcome']:<8}  {thing['what'].replace('_', ' ')}  {where}")
+        click.echo(f"  {time_words(thing['at'])}  {thing['outcome']:<8}  {thing['what'].replace('_', ' ')}  {where}")
     if said["finished_at"] is None:
         click.echo(f"  not all yet: {plain(said['waits_for'] or 'the provider is asked next')}")
     else:
-        click.echo(f"  all of it at {_time(said['finished_at'])}")
-
-
-def _time(text: str) -> str:
-    return text[:19].replace("T", " ")
+        click.echo(f"  all of it at {time_words(said['finished_at'])}")
 
 
 def _change(job_ids: Sequence[object], change: Callable[[str], dict[str, Any]], more: str, as_json: bool) -> None:

@@ -54,11 +54,11 @@ def set_limit(name: str, value: str, as_json: bool) -> None:
 
 
 def _print_waiting(jobs: Sequence[Mapping[str, Any]]) -> None:
-    from parsegate.tables import print_table, text_cells, text_table
+    from parsegate.tables import print_table, text_cells, text_table, time_words
 
     table = text_table("waiting job", "for", "at", "why")
     for job in jobs:
-        at = "-" if job["at"] is None else f"{job['at'][:10]} {job['at'][11:19]}"
+        at = "-" if job["at"] is None else time_words(job["at"])
         table.add_row(*text_cells(job["job_id"], job["limit"], at, job["why"]))
     print_table(table)
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 import click
 
-from actors.boot import database_url, open_state
+from actors.boot import database_url
 from domain.clock import parse_utc
 from domain.orders import DEFAULT_TENANT
 from domain.settings import read_settings
@@ -20,7 +19,7 @@ from models.database import close_connection, open_database, server_now
 from models.migrations import migrate
 from models.tokens import Scope, create_token, list_tokens, revoke_token
 from parsegate.commands.parameters import NAME
-from parsegate.data_folder import check_database_file
+from parsegate.commands.state import opened_state
 
 _UNITS: Final = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
 
@@ -44,7 +43,7 @@ def create(name: str, scope: str, tenant: str, user_id: UUID | None, expires: st
 
     Example: parsegate token create --name uploads --scope submit --expires 90d
     """
-    with _state():
+    with opened_state(read_settings()):
         now = server_now()
         expires_at = None if expires is None else _end(expires, now)
         click.echo(create_token(name, Scope(scope), now=now, tenant=tenant, expires_at=expires_at, user_id=user_id))
@@ -70,7 +69,7 @@ def list_all(as_json: bool) -> None:
 
     Example: parsegate token list
     """
-    with _state():
+    with opened_state(read_settings()):
         now = server_now()
         rows = [
             {
@@ -118,21 +117,9 @@ def revoke(name: str) -> None:
 
     Example: parsegate token revoke --name uploads
     """
-    with _state():
+    with opened_state(read_settings()):
         revoke_token(name, server_now())
     click.echo(f"revoked {name}")
-
-
-@contextmanager
-def _state() -> Iterator[None]:
-    """The database, open; made by nobody who only looks."""
-    settings = read_settings()
-    check_database_file(database_url(settings))
-    open_state(settings)
-    try:
-        yield
-    finally:
-        close_connection()
 
 
 @click.group()

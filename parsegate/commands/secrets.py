@@ -13,19 +13,17 @@ import click
 
 from actors.boot import database_url
 from domain.errors import BadSetting, OrderRefused, ParsegateError
-from domain.job_state import AttemptState
 from domain.orders import DEFAULT_TENANT
 from domain.settings import Settings, read_settings
 from domain.signatures import callback_secret, event_public_key, job_secret
-from models.attempts import find_attempts
+from models.attempts import count_sent
 from models.changes import OPERATOR, What, record_change
-from models.database import close_connection, open_database, server_now
+from models.database import server_now
 from models.job_webhooks import reseal
 from models.jobs import find_job
-from models.migrations import check_schema
-from models.tables import Attempt
 from parsegate.commands.parameters import NAME
-from parsegate.data_folder import SECRET_KEY_FILE, check_database_file, read_secret_keys, write_private
+from parsegate.commands.state import opened_state
+from parsegate.data_folder import SECRET_KEY_FILE, database_exists, read_secret_keys, write_private
 
 MOST_KEYS: Final = 3
 """Each key costs a signature with every event that comes or goes."""
@@ -129,18 +127,22 @@ def _note_rotation(settings: Settings, known: Sequence[str], finish: bool) -> Se
 
     Returns:
         What a person must know of that, a sentence each.
+
+    Raises:
+        OrderRefused: at the end, when the database can't be had: what the older keys seal would be lost with them.
     """
+    if not database_exists(database_url(settings)):
+        return ["there is no database here, so nothing is on record, and nothing is sealed with the older keys"]
     try:
-        check_database_file(database_url(settings))
-        open_database(database_url(settings))
-        check_schema()
-        renewed = reseal([bytes.fromhex(key) for key in known]) if finish else 0
-        left = len(find_attempts(Attempt.state == AttemptState.SENT)) if finish else 0
-        said = {"finished": finish, "keys": 1 if finish else len(known) + 1}
-        record_change(What.KEY_ROTATED, "secret key", who=OPERATOR, now=server_now(), after=said)
-        close_connection()
+        with opened_state(settings):
+            renewed = reseal([bytes.fromhex(key) for key in known]) if finish else 0
+            left = count_sent() if finish else 0
+            said = {"finished": finish, "keys": 1 if finish else len(known) + 1}
+            record_change(What.KEY_ROTATED, "secret key", who=OPERATOR, now=server_now(), after=said)
     except ParsegateError as error:
-        return [f"parsegate: this is not on record, and nothing was sealed anew: {error}"]
+        if finish:
+            raise OrderRefused(f"nothing was changed: what is sealed must be sealed anew first, and {error}") from error
+        return [f"this is not on record: {error}"]
     notes = [f"{renewed:,} secrets of webhooks are sealed with the key that stays"] if renewed else []
     if left:
         notes.append(f"{left:,} jobs are at the provider: if their events are refused, they are polled for")
@@ -150,11 +152,8 @@ def _note_rotation(settings: Settings, known: Sequence[str], finish: bool) -> Se
 def _why_unknown(settings: Settings, job_id: UUID) -> str | None:
     """Why a job may be none, as a sentence; None for one that is known."""
     try:
-        check_database_file(database_url(settings))
-        open_database(database_url(settings))
-        check_schema()
-        known = find_job(job_id) is not None
-        close_connection()
+        with opened_state(settings):
+            known = find_job(job_id) is not None
     except ParsegateError as error:
         return f"whether there is a job {job_id} can't be seen: {error}"
     return None if known else f"there is no job {job_id} in this database"

@@ -42,14 +42,14 @@ def show_rejected(limit: int, as_json: bool) -> None:
 
 
 def _print(said: Mapping[str, Any]) -> None:
-    from parsegate.tables import plain, print_table, text_cells, text_table
+    from parsegate.tables import plain, print_table, text_cells, text_table, time_words
 
     for reason, count in said["counts"].items():
         click.echo(plain(f"{count:,} {reason.replace('_', ' ')}"))
     table = text_table("at", "reason", "job", "body")
     for one in said["items"]:
         body = "-" if one["body_sha256"] is None else f"{one['body_bytes']:,} bytes, {one['body_sha256'][:12]}"
-        at = f"{one['at'][:10]} {one['at'][11:19]}"
+        at = time_words(one["at"])
         table.add_row(*text_cells(at, one["reason"].replace("_", " "), one["job_id"] or "-", body))
     print_table(table)
 
@@ -111,12 +111,12 @@ def show_endpoints(as_json: bool) -> None:
     if not found:
         click.echo("every receiver takes what it is sent")
         return
-    from parsegate.tables import print_table, text_cells, text_table
+    from parsegate.tables import print_table, text_cells, text_table, time_words
 
     table = text_table("endpoint", "state", "failing since", "failures", "url", "last error")
     table.columns[0].no_wrap = True
     for one in found:
-        since = f"{one['failing_since'][:10]} {one['failing_since'][11:19]}"
+        since = time_words(one["failing_since"])
         state = "failing" if one["disabled_at"] is None else "disabled"
         table.add_row(
             *text_cells(one["endpoint_id"], state, since, str(one["failures"]), one["url"], one["last_error"])

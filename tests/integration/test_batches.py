@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from threading import Thread
+from threading import Barrier
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,6 +15,7 @@ import pytest
 
 from actors.batches import finish_batches
 from actors.clock import sweep
+from domain.budgets import GLOBAL_DAY
 from domain.errors import OrderConflict
 from domain.events import EventType
 from domain.job_state import FINAL, JobState
@@ -22,9 +24,9 @@ from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
 from models import audit, batches, jobs
 from models.batches import BatchOrder
 from models.database import close_connection
-from models.deliveries import tenant_of
-from models.tables import Batch, Delivery, Document, Job
+from models.tables import Batch, Budget, Delivery, Document, Job
 from parsegate.sample_documents import SAMPLES, sample_path
+from tests.money import limit
 from tests.state import KINDS, state_of
 from tests.world import World, world_of
 
@@ -76,15 +78,15 @@ def told(batch_id: UUID) -> list[Delivery]:
 def test_one_event_tells_of_the_end_of_all(world: World) -> None:
     order = a_batch(world, 3, callback_url="https://example.org/batches")
     batch = opened(world, order)
-    assert (batch.total, batch.ended, batch.finished_at) == (3, 0, None)
+    assert (batch.total, batches.has_ended(order.batch_id), batch.finished_at) == (3, False, None)
     until_all_have_ended(world, order.batch_id)
     assert told(order.batch_id) == [], "nothing before the clock looks"
     for _ in range(3):
-        sweep(world.services)
+        finish_batches(world.services)
         world.drain()
     found = told(order.batch_id)
     assert sorted(row.target for row in found) == ["events", "https://example.org/batches"]
-    assert {tenant_of(row) for row in found} == {"t"}
+    assert {row.tenant for row in found} == {"t"}
     (event,) = {row.body for row in found}
     said = json.loads(event)
     assert (said["type"], said["subject"]) == ("batch.completed", str(order.batch_id))
@@ -100,8 +102,7 @@ def test_one_event_tells_of_the_end_of_all(world: World) -> None:
     }
     assert [key for key, _ in world.events].count(EventType.BATCH_COMPLETED) == 1
     assert [key for key, _ in world.events].count(EventType.PARSED) == 3, "each document's own"
-    batch = Batch.get_by_id(order.batch_id)
-    assert (batch.ended, batch.due_at is None, batch.finished_at is not None) == (3, True, True)
+    assert Batch.get_by_id(order.batch_id).finished_at is not None
 
 
 def test_all_documents_are_ordered_or_none(world: World) -> None:
@@ -141,21 +142,34 @@ def test_what_is_cancelled_failed_or_rejected_has_ended_too(world: World) -> Non
     assert Batch.get_by_id(order.batch_id).finished_at is not None
 
 
-def test_those_that_end_at_the_same_moment_are_all_counted(world: World) -> None:
+def test_those_that_end_at_the_same_moment_hold_nobody_up_and_are_told_of_once(world: World) -> None:
+    """Each ends in a transaction that also changes money, as jobs do: attempt and windows after the job."""
+    limit(GLOBAL_DAY, 1000)
     order = a_batch(world, 8)
     opened(world, order)
+    found = batches.jobs_of(order.batch_id)
+    ready = Barrier(len(found))
 
-    def end(job_id: UUID) -> None:
-        jobs.step(job_id, JobState.RECEIVED, JobState.REJECTED, who="t", why="t", now=world.now(), due_at=None)
-        close_connection()
+    def change_money(number: int) -> None:
+        Budget.update(changed_by=str(number)).where(Budget.budget == str(GLOBAL_DAY)).execute()
 
-    threads = [Thread(target=end, args=(job.job_id,)) for job in batches.jobs_of(order.batch_id)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    batch = Batch.get_by_id(order.batch_id)
-    assert (batch.ended, batch.due_at is not None) == (8, True)
+    def end(number: int, job_id: UUID) -> None:
+        ready.wait()
+        try:
+            with jobs.owning(job_id):
+                if number % 2:
+                    change_money(number)
+                jobs.step(job_id, JobState.RECEIVED, JobState.REJECTED, who="t", why="t", now=world.now(), due_at=None)
+                if not number % 2:
+                    change_money(number)
+            finish_batches(world.services)
+        finally:
+            close_connection()
+
+    with ThreadPoolExecutor(len(found)) as pool:
+        list(pool.map(end, range(len(found)), [job.job_id for job in found]))
+    finish_batches(world.services)
+    assert (batches.has_ended(order.batch_id), len(told(order.batch_id))) == (True, 1)
 
 
 def test_the_sum_says_how_much_of_it_is_known(world: World) -> None:

@@ -17,7 +17,8 @@ from gateway.dependencies import host_now
 from models import jobs
 from models.changes import What, list_changes
 from models.job_webhooks import Webhook, add_webhooks, reseal
-from models.tables import Change, JobWebhook
+from models.service_tables import Change
+from models.tables import JobWebhook
 from models.tokens import Scope, create_token, revoke_token
 from tests.gateway_harness import SECRET_KEY, Gateway, running_gateway, settings_of
 from tests.money import limit
@@ -85,6 +86,6 @@ def test_what_callers_gave_outlives_the_key_that_sealed_it(gateway: Gateway) -> 
     old, new = bytes.fromhex(SECRET_KEY), bytes.fromhex("ab" * 32)
     now = host_now()
     job = jobs.accept_order(an_order(document_id=str(uuid4())), who="t", now=now, due_at=now).job
-    add_webhooks(job.job_id, [Webhook("https://example.org", [], "json", seal([old], {"secret": "s"}))], now)
+    add_webhooks(job, [Webhook("https://example.org", [], "json", seal([old], {"secret": "s"}))], now)
     assert reseal([new, old]) == 1
     assert unseal([new], JobWebhook.get().sealed) == {"secret": "s"}

@@ -14,7 +14,7 @@ from domain.errors import StoreUnavailable
 from models import jobs
 from models.correlation import correlation_of
 from models.database import close_connection, open_database
-from models.deliveries import add_deliveries
+from models.deliveries import About, add_deliveries
 from tests.state import KINDS, an_order, state_of
 
 NOON: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -31,10 +31,10 @@ def test_a_message_is_about_a_job_or_an_event_of_one() -> None:
     one, other = (jobs.accept_order(an_order(), who="test", now=NOON, due_at=NOON).job for _ in range(2))
     assert one.correlation_id != other.correlation_id
     for job in (one, other):
-        (delivery,) = add_deliveries(job.job_id, "document.parsed", {"events": "{}"}, NOON)
+        (delivery,) = add_deliveries(About(job.tenant, job.job_id), "document.parsed", {"events": "{}"}, NOON)
         assert correlation_of({"job_id": str(job.job_id)}) == job.correlation_id
         assert correlation_of({"delivery_id": str(delivery)}) == job.correlation_id
-    (of_none,) = add_deliveries(None, "budget.exhausted", {"events": "{}"}, NOON)
+    (of_none,) = add_deliveries(About(), "budget.exhausted", {"events": "{}"}, NOON)
     for said in ({"delivery_id": of_none}, {"job_id": uuid4()}, {"delivery_id": uuid4()}, {"document_id": uuid4()}, {}):
         assert correlation_of({name: str(value) for name, value in said.items()}) is None
 

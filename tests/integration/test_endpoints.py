@@ -19,7 +19,8 @@ from domain.job_state import JobState
 from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
 from models import deliveries, endpoints
 from models.cancel import cancel_job
-from models.tables import Delivery, Endpoint, Job
+from models.service_tables import Endpoint
+from models.tables import Delivery, Job
 from models.tokens import Scope
 from parsegate.sample_documents import SAMPLES, sample_path
 from tests.gateway_harness import RecordingPublisher, running_gateway

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -13,12 +15,14 @@ import pytest
 from actors.clock import sweep
 from actors.retention import apply_retention
 from actors.submit import fetch_source
-from domain.errors import OrderConflict
+from domain.errors import OrderConflict, OrderRefused
 from domain.job_state import JobState
+from domain.messages import Message
 from llamaparse.simulator import RunningSimulator, SimulatorSettings, serve
-from models import audit, erasures, files, jobs, redo
+from models import attempts, audit, erasures, files, jobs, redo
 from models.cancel import cancel_job
-from models.deliveries import add_deliveries, delivered
+from models.database import close_connection
+from models.deliveries import About, add_deliveries, delivered
 from models.erasures import Removal, Thing
 from models.tables import Attempt, Delivery, Document, ErasedThing, Erasure, Job, UploadFile
 from tests.state import KINDS, state_of
@@ -46,6 +50,7 @@ def deleted(world: World, job: Job) -> None:
     erasures.open_erasure(
         job.document_id, who="me", why="asked for", now=world.now(), instance="test-instance", exchange=True
     )
+    world.queue.append(Message.nudge("erase_document", world.now(), document_id=job.document_id))
 
 
 def goes_on(world: World, seconds: int = 5) -> None:
@@ -115,7 +120,6 @@ def test_a_job_under_way_is_cancelled_and_kept_at_the_provider_until_it_is_settl
     deleted(world, job)
     assert jobs.get_job(job.job_id).state == JobState.CANCELLED
     attempt = Attempt.get(Attempt.job == job.job_id)
-    erasures.remove_stored(world.services.store, job.document, world.now())
     for _ in range(20):
         goes_on(world, 1)
         if Attempt.get_by_id(attempt.attempt_id).settled_at is None:
@@ -210,7 +214,7 @@ def test_documents_are_kept_as_long_as_the_setting_says(world: World) -> None:
     )
     files.add_file(file, lambda: None)
     world.services.store.write_bytes(file.path, b"x")
-    (told,) = add_deliveries(None, "service.degraded", {"events": "{}"}, world.now())
+    (told,) = add_deliveries(About(), "service.degraded", {"events": "{}"}, world.now())
     delivered(told, world.now())
     apply_retention(world.services)
     assert erasures.get_erasure(job.document_id) is None, "not old enough"
@@ -227,6 +231,68 @@ def test_documents_are_kept_as_long_as_the_setting_says(world: World) -> None:
     assert UploadFile.select().count() == 0
     assert stored(world) == []
     assert Delivery.select().where(Delivery.job.is_null()).count() == 0
+
+
+def test_a_file_that_can_not_be_removed_keeps_nobody_elses(world: World) -> None:
+    for number in range(3):
+        at = world.now() - timedelta(days=9 - number)
+        path = f"files/uploads/{number}"
+        file = UploadFile(
+            file_id=uuid4(), tenant="t", name="n", purpose="parse", sha256="", bytes=1, path=path, created_at=at
+        )
+        files.add_file(file, lambda: None)
+        if number == 1:
+            (world.folder / "store" / path / "in the way").mkdir(parents=True)  # a folder is no file
+        else:
+            world.services.store.write_bytes(path, b"x")
+    apply_retention(world.services)
+    assert [file.path for file in UploadFile.select()] == ["files/uploads/1"]
+
+
+def test_a_job_that_ends_while_its_document_is_deleted_stays_as_it_ended(world: World) -> None:
+    """On PostgreSQL the deletion waits for whoever holds the job; on SQLite one of the two comes first as a whole."""
+    job = world.order_sample()
+    held, never = Event(), Event()
+
+    def end() -> None:
+        with jobs.owning(job.job_id) as owned:
+            held.set()
+            never.wait(0.3)
+            jobs.fail(owned, OrderRefused("no"), who="t", now=world.now())
+        close_connection()
+
+    def delete() -> None:
+        held.wait()
+        deleted(world, job)
+        close_connection()
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(end), pool.submit(delete)]:
+            done.result()
+    assert jobs.get_job(job.job_id).state == JobState.FAILED
+    assert erasures.get_erasure(job.document_id) is not None
+
+
+def test_what_comes_while_the_last_thing_is_removed_is_removed_too(world: World) -> None:
+    job = world.run_until(world.order_sample())
+    provider = world.services.provider
+    assert provider is not None
+    delete, came = provider.delete_file, list[str]()
+
+    def late(file_id: str) -> None:
+        delete(file_id)
+        if not came:
+            came.append(file_id)
+            attempt = Attempt.get(Attempt.job == job.job_id)
+            attempts.record_upload(attempt, file_id="dfl-late", base_url=provider.base_url)
+            erasures.reopen_erasure(job.document_id, world.now())
+
+    provider.delete_file = late  # type: ignore[method-assign]
+    deleted(world, job)
+    goes_on(world)
+    assert erasure_of(job).finished_at is not None
+    assert erasures.left_at_provider(job.document_id) == []
+    assert ("provider_file", "absent") in {(what, how) for (what, _), how in removed(job).items()}
 
 
 def test_a_document_that_was_ordered_again_is_as_young_as_its_last_job(world: World) -> None:

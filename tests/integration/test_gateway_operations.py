@@ -16,7 +16,7 @@ from gateway.auth import CACHE_S
 from gateway.dependencies import host_now
 from models.control import read_mode, set_mode
 from models.database import close_connection, open_database
-from models.tables import Token
+from models.service_tables import Token
 from models.tokens import Scope, create_token, revoke_token
 from tests.gateway_harness import Gateway, RecordingPublisher, running_gateway
 from tests.state import state_of

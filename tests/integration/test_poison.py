@@ -133,7 +133,8 @@ def test_what_is_open_after_the_end_is_asked_ever_later(world: World) -> None:
 
 def test_an_event_that_fails_unexpectedly_is_tried_ever_later_and_given_up_in_the_end(world: World) -> None:
     job = world.run_until(ordered(world))
-    (delivery_id,) = deliveries.add_deliveries(job.job_id, "document.parsed", {"https://a.example": "{}"}, world.now())
+    about = deliveries.About(job.tenant, job.job_id)
+    (delivery_id,) = deliveries.add_deliveries(about, "document.parsed", {"https://a.example": "{}"}, world.now())
     for _ in range(3):
         unexpected(world.services, {"delivery_id": str(delivery_id)}, ERROR)
     row = Delivery.get_by_id(delivery_id)

@@ -329,8 +329,9 @@ def test_a_token_ends_and_tells_when_it_was_used(state: str) -> None:
 def test_an_event_is_made_once_for_each_receiver(state: str) -> None:
     job = received()
     bodies = {"events": "{}", "https://example.org": "{}"}
-    assert len(deliveries.add_deliveries(job.job_id, "document.parsed", bodies, NOW)) == 2
-    assert deliveries.add_deliveries(job.job_id, "document.parsed", bodies, NOW) == []
+    about = deliveries.About(job.tenant, job.job_id)
+    assert len(deliveries.add_deliveries(about, "document.parsed", bodies, NOW)) == 2
+    assert deliveries.add_deliveries(about, "document.parsed", bodies, NOW) == []
 
 
 def test_history_only_grows(state: str) -> None:
