@@ -10,14 +10,14 @@ from typing_extensions import TypedDict
 
 from gateway.amounts import Time, time_text
 from gateway.dependencies import Dependencies
-from gateway.openapi.description import Operation, Parameter, answer
-from gateway.parameters import Whole, once
+from gateway.openapi.description import Operation, answer
+from gateway.parameters import Choice, Whole
 from gateway.pool import run_in
-from gateway.problems import Problem
 from models.changes import What, list_changes
 from models.service_tables import Change
 from models.tokens import Scope
 
+WHAT: Final = Choice("what", What, "Only of this kind.")
 LIMIT: Final = Whole("limit", 100, 1, 1000, "How many a page has at most.")
 MOST_ID: Final = 9_223_372_036_854_775_807
 BEFORE: Final = Whole("before", MOST_ID, 1, 999_999_999_999_999_999, "Only those before this `change_id`.")
@@ -51,7 +51,7 @@ class Audit:
             "listChanges",
             {200: answer(ChangesSaid)},
             fails=(400,),
-            parameters=[Parameter("what", What, "Only of this kind."), BEFORE.described, LIMIT.described],
+            parameters=[WHAT.described, BEFORE.described, LIMIT.described],
         )
     }
 
@@ -64,10 +64,7 @@ class Audit:
         Raises:
             Problem: 400, a parameter is malformed.
         """
-        limit, before, said = LIMIT.of(req), BEFORE.of(req), once(req, "what")
-        if said is not None and said not in set(What):
-            raise Problem(400, "bad_parameter", f"what must be one of {', '.join(What)}")
-        what = None if said is None else What(said)
+        limit, before, what = LIMIT.of(req), BEFORE.of(req), WHAT.of(req)
         found = await run_in(self._pool, lambda: list_changes(limit + 1, what=what, before=before))
         shown = found[:limit]
         page: ChangesSaid = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 from uuid import UUID
 
 import falcon.asgi
@@ -14,11 +14,10 @@ from domain.messages import Message
 from gateway.amounts import Id, Time, time_text
 from gateway.auth import bearer_of
 from gateway.dependencies import Dependencies
-from gateway.openapi.description import Operation, Parameter, answer
-from gateway.parameters import Whole, once
+from gateway.openapi.description import Operation, answer
+from gateway.parameters import Choice, Uuid, Whole
 from gateway.pool import run_in
-from gateway.problems import Problem
-from models.deliveries import WantedDeliveries, get_delivery, list_deliveries, send_again
+from models.deliveries import DeliveryState, WantedDeliveries, get_delivery, list_deliveries, send_again
 from models.endpoints import enable, list_endpoints
 from models.job_webhooks import urls_of
 from models.service_tables import Endpoint
@@ -26,8 +25,8 @@ from models.tables import Delivery
 from models.tokens import Bearer, Scope
 
 LIMIT: Final = Whole("limit", 100, 1, 1000, "How many are told at most.")
-State = Literal["open", "delivered", "given_up"]
-STATES: Final[tuple[State, ...]] = ("open", "delivered", "given_up")
+STATE: Final = Choice("state", DeliveryState, "In this state.")
+JOB: Final = Uuid("job_id", "About this job.")
 
 
 class DeliverySaid(TypedDict):
@@ -38,7 +37,7 @@ class DeliverySaid(TypedDict):
     job_id: Id | None
     batch_id: Id | None
     url: str
-    state: State
+    state: DeliveryState
     tries: int
     created_at: Time
     due_at: Time | None
@@ -81,8 +80,8 @@ class Deliveries:
             {200: answer(DeliveriesSaid)},
             fails=(400,),
             parameters=[
-                Parameter("state", State, "In this state."),
-                Parameter("job_id", UUID, "About this job."),
+                STATE.described,
+                JOB.described,
                 LIMIT.described,
             ],
         )
@@ -97,10 +96,7 @@ class Deliveries:
         Raises:
             Problem: 400, a parameter is malformed.
         """
-        state, limit = once(req, "state"), LIMIT.of(req)
-        if state is not None and state not in STATES:
-            raise Problem(400, "bad_parameter", f"state must be one of {', '.join(STATES)}")
-        wanted = WantedDeliveries(bearer_of(req).sees, state, _job_id(req))
+        limit, wanted = LIMIT.of(req), WantedDeliveries(bearer_of(req).sees, STATE.of(req), JOB.of(req))
         resp.media = await run_in(self._pool, _page, wanted, limit)
 
 
@@ -182,14 +178,6 @@ class EndpointEnable:
         return _endpoint_view(enable(endpoint_id, bearer.sees, who=bearer.name, now=self._clock()))
 
 
-def _job_id(req: falcon.asgi.Request) -> UUID | None:
-    said = once(req, "job_id")
-    try:
-        return None if said is None else UUID(said)
-    except ValueError:
-        raise Problem(400, "bad_parameter", "job_id must be a UUID") from None
-
-
 def _page(wanted: WantedDeliveries, limit: int) -> DeliveriesSaid:
     found = list_deliveries(wanted, limit)
     urls = urls_of([one.target for one in found])
@@ -197,7 +185,8 @@ def _page(wanted: WantedDeliveries, limit: int) -> DeliveriesSaid:
 
 
 def _view(one: Delivery, url: str) -> DeliverySaid:
-    state: State = "open" if one.due_at is not None else "given_up" if one.delivered_at is None else "delivered"
+    closed = DeliveryState.GIVEN_UP if one.delivered_at is None else DeliveryState.DELIVERED
+    state = closed if one.due_at is None else DeliveryState.OPEN
     return {
         "delivery_id": str(one.delivery_id),
         "event": one.event_type,

@@ -14,7 +14,7 @@ from domain.job_state import JobState
 from gateway.auth import bearer_of
 from gateway.bodies import check_text
 from gateway.openapi.description import Parameter
-from gateway.parameters import Whole, once
+from gateway.parameters import Uuid, Whole, once
 from gateway.problems import Problem
 from models.listing import Place, Wanted
 from models.tables import Job
@@ -25,11 +25,12 @@ LIMIT: Final = Whole("limit", 50, 1, 1000, "How many a page has at most.")
 Text = Annotated[str, Field(min_length=1, max_length=MOST_TEXT)]
 _STATE: Final = f"({'|'.join(JobState)})"
 States = Annotated[str, Field(pattern=f"^{_STATE}(,{_STATE})*$")]
+DOCUMENT: Final = Uuid("document_id", "Of this document.")
+USER: Final = Uuid("user_id", "Of this user.")
+BATCH: Final = Uuid("batch_id", "Of this batch.")
 DESCRIBED: Final = (
     Parameter("state", States, "In one of these states, comma-separated."),
-    Parameter("document_id", UUID, "Of this document."),
-    Parameter("user_id", UUID, "Of this user."),
-    Parameter("batch_id", UUID, "Of this batch."),
+    *(each.described for each in (DOCUMENT, USER, BATCH)),
     Parameter("tenant", Text, "Of this tenant; of another one than the token's for an admin only."),
     Parameter("q", Text, "With this in the document's name."),
     LIMIT.described,
@@ -55,9 +56,9 @@ def wanted_by(req: falcon.asgi.Request) -> Wanted:
     return Wanted(
         tenant=tenant,
         states=_states(req),
-        document_id=_uuid(req, "document_id"),
-        user_id=_uuid(req, "user_id"),
-        batch_id=_uuid(req, "batch_id"),
+        document_id=DOCUMENT.of(req),
+        user_id=USER.of(req),
+        batch_id=BATCH.of(req),
         text=_text(req, "q"),
     )
 
@@ -109,14 +110,6 @@ def _states(req: falcon.asgi.Request) -> list[JobState] | None:
     except ValueError:
         states = ", ".join(JobState)
         raise Problem(400, "unknown_state", f"state must be one or several, comma-separated, of {states}") from None
-
-
-def _uuid(req: falcon.asgi.Request, name: str) -> UUID | None:
-    said = _text(req, name)
-    try:
-        return None if said is None else UUID(said)
-    except ValueError:
-        raise Problem(400, "bad_parameter", f"{name} must be a UUID") from None
 
 
 def _text(req: falcon.asgi.Request, name: str) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from enum import StrEnum
+from typing import Annotated, Final, Generic, TypeVar
+from uuid import UUID
 
 import falcon.asgi
 from pydantic import Field
@@ -11,6 +13,7 @@ from pydantic import Field
 from gateway.openapi.description import Parameter
 from gateway.problems import Problem
 
+_T = TypeVar("_T", bound=StrEnum)
 _TRUTHS: Final = {"true": True, "false": False}
 
 
@@ -73,6 +76,61 @@ class Truth:
     def described(self) -> Parameter:
         """For ``/openapi.json``."""
         return Parameter(self.name, bool, self.words)
+
+
+@dataclass(frozen=True)
+class Choice(Generic[_T]):
+    """One of the members of an enumeration, by its value.
+
+    Args:
+        kind: the enumeration.
+    """
+
+    name: str
+    kind: type[_T]
+    words: str
+
+    def of(self, req: falcon.asgi.Request) -> _T | None:
+        """What a request says; None if it is left out.
+
+        Raises:
+            Problem: 400.
+        """
+        said = once(req, self.name)
+        try:
+            return None if said is None else self.kind(said)
+        except ValueError:
+            raise Problem(400, "bad_parameter", f"{self.name} must be one of {', '.join(self.kind)}") from None
+
+    @property
+    def described(self) -> Parameter:
+        """For ``/openapi.json``."""
+        return Parameter(self.name, self.kind, self.words)
+
+
+@dataclass(frozen=True)
+class Uuid:
+    """An id."""
+
+    name: str
+    words: str
+
+    def of(self, req: falcon.asgi.Request) -> UUID | None:
+        """What a request says; None if it is left out.
+
+        Raises:
+            Problem: 400.
+        """
+        said = once(req, self.name)
+        try:
+            return None if said is None else UUID(said)
+        except ValueError:
+            raise Problem(400, "bad_parameter", f"{self.name} must be a UUID") from None
+
+    @property
+    def described(self) -> Parameter:
+        """For ``/openapi.json``."""
+        return Parameter(self.name, UUID, self.words)
 
 
 def once(req: falcon.asgi.Request, name: str) -> str | None:

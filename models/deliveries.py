@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -81,23 +82,27 @@ def find_open(delivery_id: UUID) -> Delivery | None:
         return Delivery.get_or_none(Delivery.delivery_id == delivery_id, Delivery.due_at.is_null(False))
 
 
+class DeliveryState(StrEnum):
+    """What became of a delivery so far."""
+
+    OPEN = "open"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
+
+
 @dataclass(frozen=True)
 class WantedDeliveries:
-    """Which deliveries to receivers; None is any. Those to the events exchange are nobody's.
-
-    Args:
-        state: ``open``, ``delivered`` or ``given_up``.
-    """
+    """Which deliveries to receivers; None is any. Those to the events exchange are nobody's."""
 
     tenant: str | None = None
-    state: str | None = None
+    state: DeliveryState | None = None
     job_id: UUID | None = None
 
 
-_MOMENTS: Final[Mapping[str, Any]] = {
-    "open": Delivery.due_at,
-    "delivered": Delivery.delivered_at,
-    "given_up": Delivery.given_up_at,
+_MOMENTS: Final[Mapping[DeliveryState, Any]] = {
+    DeliveryState.OPEN: Delivery.due_at,
+    DeliveryState.DELIVERED: Delivery.delivered_at,
+    DeliveryState.GIVEN_UP: Delivery.given_up_at,
 }
 
 

@@ -1,1 +1,1 @@
-"""The HTTP interface described by OpenAPI 3.1, from the types that validate what comes, or stand beside it, and shape what goes."""
+"""The HTTP interface by OpenAPI 3.1: from the types that validate or stand beside what does, and shape what goes."""
